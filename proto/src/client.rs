@@ -1,0 +1,208 @@
+//! The one client: it is given the addresses of some nodes and makes each call on one that answers.
+//!
+//! It keeps one connection per node, prefers the node that answered last, lets failing nodes rest, and repeats a call
+//! whose outcome is unknown on the next node. A repeated request is the same message with the same `request_id`, and
+//! the cluster answers the same request once, so a retry is free. A refusal is an answer and is never repeated.
+
+mod error;
+mod methods;
+mod pool;
+mod tls;
+mod watch;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status};
+
+pub use error::{ClientError, ERROR_DOMAIN, InvalidEndpoint, InvalidToken, Refusal, Unreachable};
+pub use tls::Tls;
+pub use watch::InboxWatch;
+
+use error::{Trouble, Verdict, judge};
+use pool::Pool;
+
+/// A call ends after this long, whatever was asked for: the cluster remembers the outcome of a request for 15 minutes,
+/// and a repetition that arrives later would be done a second time.
+pub const LONGEST_DEADLINE: Duration = Duration::from_secs(5 * 60);
+
+/// How long the client waits for what.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    pub connect_timeout: Duration,
+    /// One node's time to answer before the next is asked: a node that hangs must not use up the whole deadline.
+    pub attempt_timeout: Duration,
+    /// From the start of a call to giving up, over all its attempts. At most [`LONGEST_DEADLINE`].
+    pub deadline: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            connect_timeout: Duration::from_secs(1),
+            attempt_timeout: Duration::from_secs(2),
+            deadline: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Cheap to clone; clones share connections and what is known about the nodes.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pool: Arc<Pool>,
+    options: Options,
+    authorization: Option<MetadataValue<Ascii>>,
+}
+
+impl Client {
+    /// Connects to nothing yet. Must be called inside a Tokio runtime.
+    pub fn new<E: AsRef<str>>(
+        endpoints: impl IntoIterator<Item = E>,
+        options: Options,
+    ) -> Result<Client, InvalidEndpoint> {
+        let pool = Pool::new(endpoints, options.connect_timeout, None)?;
+        Ok(Client { pool: Arc::new(pool), options, authorization: None })
+    }
+
+    /// As [`Client::new`], for `https://` addresses and no others.
+    pub fn secured<E: AsRef<str>>(
+        endpoints: impl IntoIterator<Item = E>,
+        options: Options,
+        tls: &Tls,
+    ) -> Result<Client, InvalidEndpoint> {
+        let pool = Pool::new(endpoints, options.connect_timeout, Some(tls))?;
+        Ok(Client { pool: Arc::new(pool), options, authorization: None })
+    }
+
+    /// The same client, acting for the account behind this session token.
+    pub fn with_session(self, token: &str) -> Result<Client, InvalidToken> {
+        let mut value: MetadataValue<Ascii> = format!("Bearer {token}").parse().map_err(|_| InvalidToken)?;
+        value.set_sensitive(true);
+        Ok(Client { authorization: Some(value), ..self })
+    }
+
+    /// The same client, acting for nobody.
+    pub fn without_session(self) -> Client {
+        Client { authorization: None, ..self }
+    }
+
+    /// The same client with other limits; the time to connect stays as it was.
+    pub fn with_options(self, options: Options) -> Client {
+        Client { options, ..self }
+    }
+
+    pub fn endpoints(&self) -> impl Iterator<Item = &str> {
+        self.pool.endpoints()
+    }
+
+    /// Makes one call, on as many nodes as it takes. `method` makes one attempt; every attempt gets the same request.
+    ///
+    /// The methods of the services are here by name ([`Client::create_reservation`] and so on); this is for others.
+    pub async fn call<Q, R, F>(&self, request: Q, method: impl Fn(Channel, Request<Q>) -> F) -> Result<R, ClientError>
+    where
+        Q: Clone,
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
+        let mut attempts = self.attempts();
+        loop {
+            let node = attempts.next_node().await?;
+            let limit = attempts.attempt_limit();
+            let mut attempt = self.request(request.clone());
+            attempt.set_timeout(limit);
+            // The timeout of the request ends at the response's headers, this one at its last byte.
+            match tokio::time::timeout(limit, method(self.pool.channel(node), attempt)).await {
+                Ok(Ok(response)) => {
+                    self.pool.answered(node);
+                    return Ok(response.into_inner());
+                }
+                Ok(Err(status)) => attempts.failed(node, judge(status))?,
+                Err(_) => attempts.failed(node, Verdict::NodeFailed(Trouble::silent_for(limit)))?,
+            }
+        }
+    }
+
+    fn request<Q>(&self, message: Q) -> Request<Q> {
+        let mut request = Request::new(message);
+        if let Some(authorization) = &self.authorization {
+            request.metadata_mut().insert("authorization", authorization.clone());
+        }
+        request
+    }
+
+    fn attempts(&self) -> Attempts {
+        Attempts {
+            pool: self.pool.clone(),
+            attempt_timeout: self.options.attempt_timeout,
+            ends: Instant::now() + self.options.deadline.min(LONGEST_DEADLINE),
+            last: vec![None; self.pool.endpoints().count()],
+            in_doubt: false,
+        }
+    }
+}
+
+/// A fresh id for a mutating request.
+pub fn new_request_id() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
+/// The attempts of one call so far, and how long it may go on.
+#[derive(Debug)]
+struct Attempts {
+    pool: Arc<Pool>,
+    attempt_timeout: Duration,
+    ends: Instant,
+    /// By node: why its last attempt of this call failed.
+    last: Vec<Option<Trouble>>,
+    /// True once a node may have acted on the request without telling.
+    in_doubt: bool,
+}
+
+impl Attempts {
+    /// The node to ask next, once it is time to.
+    async fn next_node(&mut self) -> Result<usize, ClientError> {
+        let first = self.last.iter().all(Option::is_none);
+        let now = Instant::now();
+        let (node, rested_at) = self.pool.next_node(now);
+        // The first attempt of a call never waits: that every node failed other calls just now says nothing certain.
+        if !first {
+            if rested_at.max(now) >= self.ends {
+                return Err(self.give_up());
+            }
+            tokio::time::sleep_until(rested_at.into()).await;
+        }
+        Ok(node)
+    }
+
+    fn attempt_limit(&self) -> Duration {
+        // Never zero: next_node has seen time left, but some has passed since.
+        self.ends.saturating_duration_since(Instant::now()).clamp(Duration::from_millis(10), self.attempt_timeout)
+    }
+
+    /// Notes a failure; an error if the call ends with it.
+    fn failed(&mut self, node: usize, verdict: Verdict) -> Result<(), ClientError> {
+        let trouble = match verdict {
+            Verdict::Refused(refusal) => return Err(ClientError::Refused(refusal)),
+            Verdict::NodeFailed(trouble) => {
+                self.pool.failed(node);
+                trouble
+            }
+            Verdict::NotNow(trouble, wait) => {
+                self.pool.rest(node, wait);
+                trouble
+            }
+        };
+        self.in_doubt |= trouble.in_doubt;
+        self.last[node] = Some(trouble);
+        Ok(())
+    }
+
+    fn give_up(&self) -> ClientError {
+        let nodes = self.pool.endpoints().zip(&self.last);
+        ClientError::Unreachable(Unreachable {
+            endpoints: nodes.map(|(url, last)| (url.to_owned(), last.as_ref().map(|t| t.text.clone()))).collect(),
+            in_doubt: self.in_doubt,
+        })
+    }
+}

@@ -1,0 +1,99 @@
+//! The methods of the services by name: each is [`Client::call`] with its request.
+
+use super::{Client, ClientError, InboxWatch};
+use crate::admin::v1 as admin;
+use crate::admin::v1::cluster_service_client::ClusterServiceClient;
+use crate::v1::auth_service_client::AuthServiceClient;
+use crate::v1::catalog_service_client::CatalogServiceClient;
+use crate::v1::inbox_service_client::InboxServiceClient;
+use crate::v1::message_service_client::MessageServiceClient;
+use crate::v1::reservation_service_client::ReservationServiceClient;
+use crate::v1::seat_service_client::SeatServiceClient;
+use crate::v1::user_service_client::UserServiceClient;
+use crate::v1::waitlist_service_client::WaitlistServiceClient;
+use crate::v1::{self};
+
+/// Largest answer taken: the catalogue of a large campus is a few megabytes.
+pub(super) const LARGEST_ANSWER_BYTES: usize = 64 << 20;
+
+macro_rules! methods {
+    ($($client:ident { $($method:ident($request:ty) -> $response:ty;)* })*) => {
+        impl Client {
+            $($(
+                pub async fn $method(&self, request: $request) -> Result<$response, ClientError> {
+                    self.call(request, |channel, request| async move {
+                        let mut service = $client::new(channel).max_decoding_message_size(LARGEST_ANSWER_BYTES);
+                        service.$method(request).await
+                    })
+                    .await
+                }
+            )*)*
+        }
+    };
+}
+
+methods! {
+    AuthServiceClient {
+        register(v1::RegisterRequest) -> v1::RegisterResponse;
+        login(v1::LoginRequest) -> v1::LoginResponse;
+        logout(v1::LogoutRequest) -> v1::LogoutResponse;
+        get_session(v1::GetSessionRequest) -> v1::GetSessionResponse;
+    }
+    UserServiceClient {
+        list_users(v1::ListUsersRequest) -> v1::ListUsersResponse;
+        delete_user(v1::DeleteUserRequest) -> v1::DeleteUserResponse;
+        set_user_role(v1::SetUserRoleRequest) -> v1::SetUserRoleResponse;
+    }
+    CatalogServiceClient {
+        list_branches(v1::ListBranchesRequest) -> v1::ListBranchesResponse;
+        export_catalog(v1::ExportCatalogRequest) -> v1::ExportCatalogResponse;
+        import_catalog(v1::ImportCatalogRequest) -> v1::ImportCatalogResponse;
+    }
+    SeatServiceClient {
+        search_seats(v1::SearchSeatsRequest) -> v1::SearchSeatsResponse;
+        get_seat(v1::GetSeatRequest) -> v1::GetSeatResponse;
+    }
+    ReservationServiceClient {
+        create_reservation(v1::CreateReservationRequest) -> v1::CreateReservationResponse;
+        get_reservation(v1::GetReservationRequest) -> v1::GetReservationResponse;
+        list_reservations(v1::ListReservationsRequest) -> v1::ListReservationsResponse;
+        check_in(v1::CheckInRequest) -> v1::CheckInResponse;
+        check_out(v1::CheckOutRequest) -> v1::CheckOutResponse;
+        cancel_reservation(v1::CancelReservationRequest) -> v1::CancelReservationResponse;
+    }
+    WaitlistServiceClient {
+        join_waitlist(v1::JoinWaitlistRequest) -> v1::JoinWaitlistResponse;
+        leave_waitlist(v1::LeaveWaitlistRequest) -> v1::LeaveWaitlistResponse;
+        list_waitlist_entries(v1::ListWaitlistEntriesRequest) -> v1::ListWaitlistEntriesResponse;
+        accept_offer(v1::AcceptOfferRequest) -> v1::AcceptOfferResponse;
+        decline_offer(v1::DeclineOfferRequest) -> v1::DeclineOfferResponse;
+    }
+    InboxServiceClient {
+        list_inbox(v1::ListInboxRequest) -> v1::ListInboxResponse;
+        advance_read_cursor(v1::AdvanceReadCursorRequest) -> v1::AdvanceReadCursorResponse;
+    }
+    MessageServiceClient {
+        send_message(v1::SendMessageRequest) -> v1::SendMessageResponse;
+        broadcast(v1::BroadcastRequest) -> v1::BroadcastResponse;
+        list_messages(v1::ListMessagesRequest) -> v1::ListMessagesResponse;
+        delete_message(v1::DeleteMessageRequest) -> v1::DeleteMessageResponse;
+    }
+    ClusterServiceClient {
+        initialize(admin::InitializeRequest) -> admin::InitializeResponse;
+        allocate_node(admin::AllocateNodeRequest) -> admin::AllocateNodeResponse;
+        join(admin::JoinRequest) -> admin::JoinResponse;
+        add_learner(admin::AddLearnerRequest) -> admin::AddLearnerResponse;
+        change_voters(admin::ChangeVotersRequest) -> admin::ChangeVotersResponse;
+        remove_node(admin::RemoveNodeRequest) -> admin::RemoveNodeResponse;
+        transfer_leadership(admin::TransferLeadershipRequest) -> admin::TransferLeadershipResponse;
+        trigger_snapshot(admin::TriggerSnapshotRequest) -> admin::TriggerSnapshotResponse;
+        get_status(admin::GetStatusRequest) -> admin::GetStatusResponse;
+    }
+}
+
+impl Client {
+    /// Follows the inbox of the session, after a token or, without one, from the first unread item.
+    pub fn watch_inbox(&self, after: impl Into<String>) -> InboxWatch {
+        InboxWatch::new(self.clone(), after.into())
+    }
+}
