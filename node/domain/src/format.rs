@@ -1,0 +1,269 @@
+//! The bytes of what is kept: requests in the log, answers between nodes, and the whole state in a snapshot.
+//!
+//! Every encoding begins with one version byte; the rest is postcard. A snapshot is that byte followed by parts, each
+//! a postcard [`Part`], in a fixed order: what can be derived (books, deadlines, lines) is not in it. The same state
+//! always gives the same bytes, so their hash is the state's. Golden files in `tests/golden/` hold what released
+//! versions wrote.
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::account::{Live, Session, User};
+use crate::catalog::Catalog;
+use crate::claim::Claim;
+use crate::deadline::Due;
+use crate::id::{BranchId, Position, RequestId, TokenDigest};
+use crate::import::KeptDay;
+use crate::inbox::{Item, Stream};
+use crate::record::{Owner, Record};
+use crate::request::At;
+use crate::state::State;
+use crate::time::Interval;
+use crate::waitlist::{Wait, WaitState};
+
+/// Of requests and answers.
+pub const MESSAGE_VERSION: u8 = 1;
+/// Of snapshots.
+pub const SNAPSHOT_VERSION: u8 = 1;
+/// Parts are collected into chunks of about this size: small enough to encode between two breaths.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum DecodeError {
+    #[error("nothing to decode")]
+    Empty,
+    #[error("written in format {found}, this version reads {known}: a newer release is needed")]
+    UnknownVersion { found: u8, known: u8 },
+    #[error("not a valid encoding")]
+    Malformed(#[source] postcard::Error),
+    #[error("bytes are left over after the end")]
+    TrailingBytes,
+    #[error("contradicts itself: {0}")]
+    Inconsistent(&'static str),
+}
+
+/// A request or an answer, as bytes.
+#[must_use]
+pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
+    postcard::to_extend(message, vec![MESSAGE_VERSION]).expect("memory is the only thing that encoding needs")
+}
+
+/// # Errors
+/// If the bytes are of another version, cut short, or not such a message.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    match bytes.split_first() {
+        None => Err(DecodeError::Empty),
+        Some((&MESSAGE_VERSION, body)) => match postcard::take_from_bytes(body).map_err(DecodeError::Malformed)? {
+            (message, []) => Ok(message),
+            (_, _) => Err(DecodeError::TrailingBytes),
+        },
+        Some((&found, _)) => Err(DecodeError::UnknownVersion { found, known: MESSAGE_VERSION }),
+    }
+}
+
+/// One piece of a snapshot.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Part {
+    Head(Head),
+    Catalog(Arc<Catalog>),
+    Day(BranchId, KeptDay),
+    /// In order of ids, deleted ones included.
+    User(Option<Arc<User>>),
+    Session(TokenDigest, Session),
+    /// In order of ids.
+    Claim(Claim),
+    Wait(Arc<Wait>),
+    Item(Stream, Position, Arc<Item>),
+    /// Oldest first.
+    Record(Owner, RequestId, Record),
+    /// Nothing follows: a snapshot without it was cut short.
+    End,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Head {
+    at: At,
+    first_claim: u64,
+    next_wait: u64,
+}
+
+/// The bytes of a snapshot, in chunks. Takes a clone of the state, so that applying goes on meanwhile.
+pub fn snapshot(state: State) -> impl Iterator<Item = Vec<u8>> + Send + 'static {
+    let mut parts = parts(state).peekable();
+    let mut first = true;
+    std::iter::from_fn(move || {
+        parts.peek()?;
+        let mut chunk = Vec::with_capacity(CHUNK_BYTES + 4096);
+        if std::mem::take(&mut first) {
+            chunk.push(SNAPSHOT_VERSION);
+        }
+        while chunk.len() < CHUNK_BYTES {
+            let Some(part) = parts.next() else { break };
+            chunk = postcard::to_extend(&part, chunk).expect("memory is the only thing that encoding needs");
+        }
+        Some(chunk)
+    })
+}
+
+fn parts(state: State) -> impl Iterator<Item = Part> + Send + 'static {
+    let head = Head { at: state.at, first_claim: state.claims.first, next_wait: state.waitlist.next };
+    let State { catalog, calendar, accounts, claims, waitlist, inbox, records, .. } = state;
+    let record = |(owner, id, record): (Owner, RequestId, Record)| Part::Record(owner, id, record);
+    [Part::Head(head), Part::Catalog(catalog)]
+        .into_iter()
+        .chain(calendar.into_iter().map(|((branch, _), kept)| Part::Day(branch, kept)))
+        .chain(accounts.users.into_values().map(Part::User))
+        .chain(accounts.sessions.into_iter().map(|(token, session)| Part::Session(token, session)))
+        .chain(claims.all.into_values().map(Part::Claim))
+        .chain(waitlist.waits.into_iter().map(|(_, wait)| Part::Wait(wait)))
+        .chain(inbox.items.into_iter().map(|((stream, position), item)| Part::Item(stream, position, item)))
+        .chain(records.into_kept().map(record))
+        .chain([Part::End])
+}
+
+/// Rebuilds a state from the chunks of a snapshot, which may be cut anywhere.
+#[derive(Debug, Default)]
+pub struct SnapshotReader {
+    state: State,
+    pending: Vec<u8>,
+    progress: Progress,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Progress {
+    #[default]
+    Version,
+    Head,
+    Parts,
+    Ended,
+}
+
+/// Longest encoding of one part: a catalogue of the largest size.
+const PART_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+impl SnapshotReader {
+    /// # Errors
+    /// If what has come so far cannot be the beginning of a snapshot.
+    pub fn read(&mut self, chunk: &[u8]) -> Result<(), DecodeError> {
+        self.pending.extend_from_slice(chunk);
+        let pending = std::mem::take(&mut self.pending);
+        let mut rest = pending.as_slice();
+        if self.progress == Progress::Version {
+            let Some((&found, body)) = rest.split_first() else { return Ok(()) };
+            if found != SNAPSHOT_VERSION {
+                return Err(DecodeError::UnknownVersion { found, known: SNAPSHOT_VERSION });
+            }
+            (self.progress, rest) = (Progress::Head, body);
+        }
+        while !rest.is_empty() {
+            match postcard::take_from_bytes::<Part>(rest) {
+                Ok((part, after)) => {
+                    self.take(part)?;
+                    rest = after;
+                }
+                Err(postcard::Error::DeserializeUnexpectedEnd) if rest.len() < PART_BYTES_MAX => break,
+                Err(error) => return Err(DecodeError::Malformed(error)),
+            }
+        }
+        self.pending = rest.to_vec();
+        Ok(())
+    }
+
+    /// # Errors
+    /// If the snapshot was cut short, or contradicts itself.
+    pub fn finish(self) -> Result<State, DecodeError> {
+        if self.progress != Progress::Ended || !self.pending.is_empty() {
+            return Err(DecodeError::Malformed(postcard::Error::DeserializeUnexpectedEnd));
+        }
+        Ok(self.state)
+    }
+
+    fn take(&mut self, part: Part) -> Result<(), DecodeError> {
+        let state = &mut self.state;
+        match (&self.progress, part) {
+            (Progress::Ended, _) => return Err(DecodeError::TrailingBytes),
+            (Progress::Version | Progress::Head, Part::Head(head)) => {
+                state.at = head.at;
+                state.claims.first = head.first_claim;
+                state.waitlist.next = head.next_wait;
+                self.progress = Progress::Parts;
+            }
+            (Progress::Version | Progress::Head, _) => return Err(DecodeError::Inconsistent("it has no head")),
+            (Progress::Parts, Part::Head(_)) => return Err(DecodeError::Inconsistent("it has two heads")),
+            (Progress::Parts, Part::Catalog(catalog)) => state.catalog = catalog,
+            (Progress::Parts, Part::Day(branch, kept)) => {
+                state.calendar.insert((branch, kept.day.date), kept);
+            }
+            (Progress::Parts, Part::User(user)) => take_user(state, user)?,
+            (Progress::Parts, Part::Session(token, session)) => {
+                state.accounts.sessions.insert(token, session);
+                state.deadlines.insert((session.expires_at, Due::Session(token)));
+            }
+            (Progress::Parts, Part::Claim(claim)) => take_claim(state, claim)?,
+            (Progress::Parts, Part::Wait(wait)) => take_wait(state, wait),
+            (Progress::Parts, Part::Item(stream, position, item)) => {
+                if stream == Stream::Everyone {
+                    state.inbox.everyone_count += 1;
+                }
+                state.inbox.items.insert((stream, position), item);
+            }
+            (Progress::Parts, Part::Record(owner, id, record)) => {
+                state.records.keep(owner, id, record);
+            }
+            (Progress::Parts, Part::End) => self.progress = Progress::Ended,
+        }
+        Ok(())
+    }
+}
+
+fn take_user(state: &mut State, user: Option<Arc<User>>) -> Result<(), DecodeError> {
+    if let Some(user) = &user {
+        if user.id.0 != state.accounts.users.len() as u64 {
+            return Err(DecodeError::Inconsistent("a user's id is not its place"));
+        }
+        state.accounts.names.insert(user.name.key(), user.id);
+        state.accounts.admin_count += u32::from(user.role == crate::account::Role::Admin);
+        if let Some(until) = user.suspended_until {
+            state.deadlines.insert((until, Due::Suspension(user.id)));
+        }
+    }
+    state.accounts.users.push(user);
+    Ok(())
+}
+
+fn take_claim(state: &mut State, claim: Claim) -> Result<(), DecodeError> {
+    if claim.id != state.claims.next_id() {
+        return Err(DecodeError::Inconsistent("a claim's id is not its place"));
+    }
+    if claim.seat.0 as usize >= state.catalog.seat_count() {
+        return Err(DecodeError::Inconsistent("a claim is on a seat that does not exist"));
+    }
+    if claim.state.is_blocking() {
+        insert_disjoint(state.claims.book_mut(claim.seat), Live { interval: claim.interval, claim: claim.id })?;
+    }
+    if let Some(deadline) = claim.deadline() {
+        state.deadlines.insert((deadline, Due::Claim(claim.id)));
+    }
+    state.claims.all.push(claim);
+    Ok(())
+}
+
+fn insert_disjoint(book: &mut Vec<Live>, live: Live) -> Result<(), DecodeError> {
+    let index = crate::claim::first_ending_after(book, live.interval.start());
+    if book.get(index).is_some_and(|next: &Live| Interval::overlaps(next.interval, live.interval)) {
+        return Err(DecodeError::Inconsistent("two live claims overlap"));
+    }
+    book.insert(index, live);
+    Ok(())
+}
+
+fn take_wait(state: &mut State, wait: Arc<Wait>) {
+    if wait.state == WaitState::Waiting {
+        state.waitlist.stand_in_line(&wait);
+    }
+    state.deadlines.insert((wait.due_at(), Due::Wait(wait.id)));
+    state.waitlist.waits.insert(wait.id, wait);
+}

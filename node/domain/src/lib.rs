@@ -1,0 +1,38 @@
+//! The rules of a library: who may sit where and when, who waits, who is told what.
+//!
+//! [`State::apply`](state::State::apply) is the only way in which anything changes. It takes the place and time of a
+//! log entry and a [`Request`](request::Request), and returns the answer and what happened. It reads no clock, throws
+//! no dice, does no IO and never iterates in an order that depends on a hash, so every replica that applies the same
+//! entries holds the same state. A refusal is an answer; an assertion is a bug, and nothing that a client sends can
+//! reach one.
+//!
+//! Everything that occupies a seat is a [`Claim`](claim::Claim). What falls due is kept in one ordered set and fired by
+//! the passing of log time, before the request of the entry that brings the time.
+//!
+//! **Invariants said as absences.** No `SystemTime`, no `Instant`, no random number, no `HashMap`, no thread, no file,
+//! no floating-point arithmetic, no local time: opening hours arrive as instants.
+
+// In reading order: the words, what is asked and answered, the one function, the rules, reading and keeping.
+pub mod id;
+pub mod time;
+pub mod text;
+pub mod catalog;
+pub mod calendar;
+pub mod request;
+pub mod refusal;
+pub mod reply;
+pub mod state;
+mod effects;
+mod table;
+pub mod account;
+pub mod claim;
+mod booking;
+pub mod waitlist;
+pub mod inbox;
+pub mod deadline;
+pub mod record;
+mod import;
+pub mod census;
+pub mod query;
+pub mod invariants;
+pub mod format;

@@ -1,0 +1,158 @@
+//! The whole library as one value, and the one function that changes it.
+
+use std::sync::Arc;
+
+use imbl::{OrdMap, OrdSet};
+
+use crate::account::{Accounts, Principal};
+use crate::catalog::Catalog;
+use crate::claim::Claims;
+use crate::deadline::{Due, OUTAGE_US};
+use crate::effects::Effects;
+use crate::id::BranchId;
+use crate::import::KeptDay;
+use crate::inbox::Inbox;
+use crate::record::{Owner, Records};
+use crate::refusal::Refusal;
+use crate::reply::{Answer, Applied, Reply};
+use crate::request::{Action, At, Caller, Request};
+use crate::time::{Date, Interval, Timestamp};
+use crate::waitlist::Waitlist;
+
+/// Cheap to clone: a clone is a view that later entries do not touch.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// Of the last entry applied.
+    pub(crate) at: At,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) calendar: OrdMap<(BranchId, Date), KeptDay>,
+    pub(crate) accounts: Accounts,
+    pub(crate) claims: Claims,
+    pub(crate) waitlist: Waitlist,
+    pub(crate) inbox: Inbox,
+    pub(crate) records: Records,
+    pub(crate) deadlines: OrdSet<(Timestamp, Due)>,
+}
+
+impl State {
+    /// Applies one committed request. Total and deterministic: the same state, `at` and request give the same result
+    /// on every replica. Everything that may vary was decided before the request entered the log.
+    pub fn apply(&mut self, at: At, request: &Request) -> Applied {
+        let at = self.advance(at);
+        let mut fx = Effects::new(at);
+        self.fire_deadlines_until_now(&mut fx);
+        let reply = self.answer(request, &mut fx);
+        self.evict_records(fx.now());
+        Applied { reply, events: fx.into_events() }
+    }
+
+    /// Where and when the last entry was applied: what reads are evaluated at.
+    #[must_use]
+    pub fn at(&self) -> At {
+        self.at
+    }
+
+    #[must_use]
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// Time never stands still and never goes back, whatever the clocks of leaders said.
+    fn advance(&mut self, at: At) -> At {
+        At { index: at.index, time: at.time.max(self.at.time.plus_us(1)) }
+    }
+
+    fn fire_deadlines_until_now(&mut self, fx: &mut Effects) {
+        let before = self.at.time;
+        self.at = fx.at();
+        // Before the very first entry there was nothing to be out of.
+        if before != Timestamp::default()
+            && fx.now().0.saturating_sub(before.0) > OUTAGE_US
+            && let Ok(outage) = Interval::new(before, fx.now())
+        {
+            self.credit_outage(outage, fx);
+        }
+        self.fire_deadlines(fx);
+    }
+
+    fn answer(&mut self, request: &Request, fx: &mut Effects) -> Answer {
+        let now = |result| Answer { result, at: fx.at(), replayed: false };
+        let principal = match self.principal(request.caller) {
+            Ok(principal) => principal,
+            Err(refusal) => return now(Err(refusal)),
+        };
+        let owner: Owner = match principal {
+            Principal::User(user) | Principal::Ended(user) => Some(user),
+            Principal::System | Principal::Anonymous => None,
+        };
+        if let Some(retry) = request.retry {
+            match self.recorded(owner, retry, fx.now()) {
+                Ok(Some(answer)) => return answer,
+                Ok(None) => {}
+                Err(refusal) => return now(Err(refusal)),
+            }
+            if let Err(refusal) = self.may_record(owner) {
+                return now(Err(refusal));
+            }
+        }
+        let result = self.decide(principal, request, fx);
+        let answer = Answer { result, at: fx.at(), replayed: false };
+        if let Some(retry) = request.retry {
+            self.record(owner, retry, &answer);
+        }
+        answer
+    }
+
+    fn decide(&mut self, principal: Principal, request: &Request, fx: &mut Effects) -> Result<Reply, Refusal> {
+        // What the cluster and strangers may do is little; everything else has a person behind it.
+        match (&request.action, principal) {
+            (_, Principal::Ended(_)) => return Err(Refusal::SessionExpired),
+            (Action::Tick, Principal::System) => return Ok(Reply::Done),
+            (Action::FillCalendar { branch, hours_revision, days }, Principal::System) => {
+                return self.fill_calendar(*branch, *hours_revision, days, fx);
+            }
+            (Action::CreateFirstAdmin { name, password }, Principal::System) => {
+                return self.create_first_admin(name, password, fx);
+            }
+            (Action::ImportCatalog { draft, expected_revision }, Principal::System) => {
+                return self.import_catalog(None, draft, *expected_revision, fx);
+            }
+            (Action::Register { name, password }, Principal::Anonymous) => return self.register(name, password, fx),
+            (Action::StartSession { user, password, token }, Principal::Anonymous) => {
+                return self.start_session(*user, password, *token, fx);
+            }
+            _ => {}
+        }
+        let Principal::User(by) = principal else { return Err(Refusal::SessionExpired) };
+        match &request.action {
+            Action::Tick
+            | Action::FillCalendar { .. }
+            | Action::CreateFirstAdmin { .. }
+            | Action::Register { .. }
+            | Action::StartSession { .. } => Err(Refusal::NotPermitted),
+            Action::EndSession => {
+                if let Caller::Session(token) = request.caller {
+                    self.end_session(token, fx);
+                }
+                Ok(Reply::Done)
+            }
+            Action::DeleteUser { name } => self.delete_user(by, name, fx),
+            Action::SetRole { name, role } => self.set_role(by, name, role, fx),
+            Action::ImportCatalog { draft, expected_revision } => {
+                self.import_catalog(Some(by), draft, *expected_revision, fx)
+            }
+            Action::Reserve { seat, interval } => self.reserve(by, seat, *interval, fx),
+            Action::CheckIn { claim } => self.check_in(by, *claim, fx),
+            Action::CheckOut { claim } => self.check_out(by, *claim, fx),
+            Action::Cancel { claim } => self.cancel(by, *claim, fx),
+            Action::JoinWaitlist { need, interval } => self.join_waitlist(by, need, *interval, fx),
+            Action::LeaveWaitlist { wait } => self.leave_waitlist(by, *wait, fx),
+            Action::AcceptOffer { claim } => self.accept_offer(by, *claim, fx),
+            Action::DeclineOffer { claim } => self.decline_offer(by, *claim, fx),
+            Action::SendMessage { recipients, text } => self.send_message(by, recipients, text, fx),
+            Action::Broadcast { text } => self.broadcast(by, text, fx),
+            Action::DeleteMessage { message } => self.delete_message(by, *message, fx),
+            Action::AdvanceReadCursor { up_to } => self.advance_read_cursor(by, *up_to, fx),
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! Bytes that were written once must be read for ever, and written alike: every request and answer that may lie in
+//! somebody's log, and a whole snapshot, in format version 1.
+//!
+//! `tests/golden/` holds one line per message, its name and its bytes in hex. `UPDATE_GOLDEN=1` writes the files anew:
+//! before the first release, or beside the old ones when the version grows; never to make a red test green.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use carrel_domain::account::{PasswordHash, Role};
+use carrel_domain::calendar::Day;
+use carrel_domain::claim::StateName;
+use carrel_domain::format::{SnapshotReader, decode, encode, snapshot};
+use carrel_domain::id::{AreaId, BranchId, ClaimId, Position, RequestId, TokenDigest, UserId, WaitId};
+use carrel_domain::invariants;
+use carrel_domain::refusal::Refusal;
+use carrel_domain::reply::{Answer, Reply};
+use carrel_domain::request::{Action, At, Caller, Need, Place, Request, RetryKey, SeatName};
+use carrel_domain::state::State;
+use carrel_domain::text::{MessageText, UserName};
+use carrel_domain::time::{Date, Interval, MINUTE_US, SECOND_US, Timestamp};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use library::{BERLIN, slug, title};
+
+mod library;
+
+#[test]
+fn requests_are_read_and_written_as_ever() {
+    compare("requests.txt", &requests());
+}
+
+#[test]
+fn answers_are_read_and_written_as_ever() {
+    compare("answers.txt", &answers());
+}
+
+#[test]
+fn a_snapshot_is_read_and_written_as_ever() {
+    let path = path("snapshot.txt");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, hex(&small_library().0)).expect("golden files can be written");
+    }
+    let written = unhex(std::fs::read_to_string(&path).expect("a golden file").trim());
+    let mut reader = SnapshotReader::default();
+    reader.read(&written).expect("what was written once");
+    let state = reader.finish().expect("what was written once");
+    assert_eq!(invariants::check(&state), vec![]);
+    let bytes: Vec<u8> = snapshot(state).flatten().collect();
+    assert_eq!(hex(&bytes), hex(&written));
+}
+
+fn compare<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(file: &str, messages: &[(String, T)]) {
+    let path = path(file);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        let mut lines = String::new();
+        for (name, message) in messages {
+            let _ = writeln!(lines, "{name} {}", hex(&encode(message)));
+        }
+        std::fs::write(&path, lines).expect("golden files can be written");
+    }
+    let written = std::fs::read_to_string(&path).expect("a golden file");
+    let written: BTreeMap<&str, &str> = written.lines().filter_map(|line| line.split_once(' ')).collect();
+    for (name, message) in messages {
+        let bytes = written.get(name.as_str()).unwrap_or_else(|| panic!("{file} has no '{name}'"));
+        assert_eq!(&decode::<T>(&unhex(bytes)).expect("what was written once"), message, "{name} is read otherwise");
+        assert_eq!(&hex(&encode(message)), bytes, "{name} is written otherwise");
+    }
+    assert_eq!(written.len(), messages.len(), "{file} has something that nobody compares");
+}
+
+fn path(file: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digit = |c: u8| char::from(c).to_digit(16).expect("a hex digit") as u8;
+    text.as_bytes().chunks(2).map(|pair| digit(pair[0]) * 16 + digit(pair[1])).collect()
+}
+
+/// One of each. A new kind of request does not compile before it has its name here.
+fn requests() -> Vec<(String, Request)> {
+    let token = TokenDigest([7; 16]);
+    let retry = RetryKey { id: RequestId(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef), digest: 0xfeed_f00d_dead_beef };
+    actions()
+        .into_iter()
+        .map(|action| {
+            let (name, caller, retry) = match &action {
+                Action::Tick => ("tick", Caller::System, None),
+                Action::FillCalendar { .. } => ("fill-calendar", Caller::System, None),
+                Action::CreateFirstAdmin { .. } => ("create-first-admin", Caller::System, None),
+                Action::Register { .. } => ("register", Caller::Anonymous, Some(retry)),
+                Action::StartSession { .. } => ("start-session", Caller::Anonymous, None),
+                Action::EndSession => ("end-session", Caller::Session(token), Some(retry)),
+                Action::DeleteUser { .. } => ("delete-user", Caller::Session(token), Some(retry)),
+                Action::SetRole { role: Role::Librarian(_), .. } => {
+                    ("set-role-librarian", Caller::Session(token), Some(retry))
+                }
+                Action::SetRole { .. } => ("set-role", Caller::Session(token), Some(retry)),
+                Action::ImportCatalog { .. } => ("import-catalog", Caller::Session(token), Some(retry)),
+                Action::Reserve { .. } => ("reserve", Caller::Session(token), Some(retry)),
+                Action::CheckIn { .. } => ("check-in", Caller::Session(token), Some(retry)),
+                Action::CheckOut { .. } => ("check-out", Caller::Session(token), Some(retry)),
+                Action::Cancel { .. } => ("cancel", Caller::Session(token), Some(retry)),
+                Action::JoinWaitlist { need, .. } => {
+                    let name = match need.place {
+                        Place::Seat { .. } => "join-waitlist-seat",
+                        Place::Area { .. } => "join-waitlist-area",
+                        Place::Branch { .. } => "join-waitlist-branch",
+                    };
+                    (name, Caller::Session(token), Some(retry))
+                }
+                Action::LeaveWaitlist { .. } => ("leave-waitlist", Caller::Session(token), Some(retry)),
+                Action::AcceptOffer { .. } => ("accept-offer", Caller::Session(token), Some(retry)),
+                Action::DeclineOffer { .. } => ("decline-offer", Caller::Session(token), Some(retry)),
+                Action::SendMessage { .. } => ("send-message", Caller::Session(token), Some(retry)),
+                Action::Broadcast { .. } => ("broadcast", Caller::Session(token), Some(retry)),
+                Action::DeleteMessage { .. } => ("delete-message", Caller::Session(token), Some(retry)),
+                Action::AdvanceReadCursor { .. } => ("advance-read-cursor", Caller::Session(token), Some(retry)),
+            };
+            (name.to_owned(), Request { caller, retry, action })
+        })
+        .collect()
+}
+
+fn actions() -> Vec<Action> {
+    let amy = UserName::new("amy").expect("a name");
+    let password = PasswordHash(Arc::from("$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA"));
+    let claim = ClaimId(300);
+    let text = MessageText::new("see you at ten ☕").expect("a text");
+    let midnight = BERLIN.midnight(library::date(2026, 3, 9));
+    let hours = |from: i64, to: i64| {
+        let at = |hour: i64| midnight.plus_us(hour * 60 * MINUTE_US);
+        Interval::new(at(from), at(to)).expect("in order")
+    };
+    let day = Day {
+        date: Date(20_521),
+        span: hours(0, 24),
+        grid_origin: midnight,
+        open: vec![hours(8, 12), hours(13, 20)],
+        area_open: BTreeMap::from([(AreaId(2), vec![hours(0, 24)])]),
+    };
+    let join = |place| Action::JoinWaitlist {
+        need: Need { place, amenities: vec![title("power")], accessible: true },
+        interval: hours(10, 12),
+    };
+    let main = || slug("main");
+    vec![
+        Action::Tick,
+        Action::FillCalendar { branch: BranchId(1), hours_revision: 3, days: vec![day] },
+        Action::CreateFirstAdmin { name: amy.clone(), password: password.clone() },
+        Action::Register { name: amy.clone(), password: password.clone() },
+        Action::StartSession { user: UserId(5), password, token: TokenDigest([9; 16]) },
+        Action::EndSession,
+        Action::DeleteUser { name: amy.clone() },
+        Action::SetRole { name: amy.clone(), role: Role::Librarian(vec![main()]) },
+        Action::SetRole { name: amy.clone(), role: Role::Kiosk },
+        Action::ImportCatalog { draft: Box::new(library::draft()), expected_revision: Some(4) },
+        Action::Reserve { seat: SeatName { branch: main(), seat: slug("a1") }, interval: hours(10, 12) },
+        Action::CheckIn { claim },
+        Action::CheckOut { claim },
+        Action::Cancel { claim },
+        join(Place::Seat { branch: main(), seat: slug("a1") }),
+        join(Place::Area { branch: main(), area: slug("night") }),
+        join(Place::Branch { branch: main() }),
+        Action::LeaveWaitlist { wait: WaitId(12) },
+        Action::AcceptOffer { claim },
+        Action::DeclineOffer { claim },
+        Action::SendMessage { recipients: vec![amy], text: text.clone() },
+        Action::Broadcast { text },
+        Action::DeleteMessage { message: Position { index: 4711, ordinal: 2 } },
+        Action::AdvanceReadCursor { up_to: Position { index: 4711, ordinal: u32::MAX } },
+    ]
+}
+
+/// What a small library answered, and every refusal.
+fn answers() -> Vec<(String, Answer)> {
+    let at = At { index: 70_000, time: Timestamp(1_773_043_200_000_000) };
+    let mut answers: BTreeMap<String, Answer> = BTreeMap::new();
+    for answer in small_library().1 {
+        if let Ok(reply) = &answer.result {
+            let name = match reply {
+                Reply::Done => "done",
+                Reply::User(_) => "user",
+                Reply::Session { .. } => "session",
+                Reply::Catalog(_) => "catalog",
+                Reply::Claim(_) => "claim",
+                Reply::Wait(_) => "wait",
+                Reply::Message(_) => "message",
+                Reply::Unread { .. } => "unread",
+            };
+            answers.entry(name.to_owned()).or_insert(answer);
+        }
+    }
+    for refusal in refusals() {
+        let debug = format!("{refusal:?}");
+        let name = debug.split([' ', '{']).next().expect("a name").to_owned();
+        answers.insert(format!("refused-{name}"), Answer { result: Err(refusal), at, replayed: true });
+    }
+    answers.into_iter().collect()
+}
+
+fn refusals() -> Vec<Refusal> {
+    let at = Timestamp(1_773_043_200_000_000);
+    use Refusal as R;
+    vec![
+        R::SessionExpired,
+        R::NotPermitted,
+        R::RequestIdReused,
+        R::TooManyRequests,
+        R::UserNameTaken,
+        R::UserNotFound,
+        R::PasswordChanged,
+        R::LastAdmin,
+        R::BranchNotFound,
+        R::AreaNotFound,
+        R::SeatNotFound,
+        R::CatalogInvalid { fault_count: 812 },
+        R::CatalogChanged { revision: 9 },
+        R::CalendarOutdated,
+        R::InThePast { earliest: at },
+        R::TooFarAhead { window_days: 14 },
+        R::Closed,
+        R::CalendarPending,
+        R::OffGrid { grid_minutes: 30 },
+        R::TooShort { min_minutes: 30 },
+        R::TooLong { max_minutes: 240 },
+        R::Suspended { until: at },
+        R::OwnOverlap { claim: ClaimId(300) },
+        R::TooManyReservations { max: 3 },
+        R::TooManyMinutes { max_per_day: 360, left: 60 },
+        R::SeatTaken,
+        R::ReservationNotFound,
+        R::StateConflict { state: StateName::Completed },
+        R::CheckInTooEarly { opens_at: at },
+        R::GraceElapsed,
+        R::OfferExpired,
+        R::WaitNotFound,
+        R::WaitIsOver,
+        R::TooManyWaits { max: 10 },
+        R::AlreadyWaiting,
+        R::RecipientNotFound { position: 1 },
+        R::MessageNotFound,
+    ]
+}
+
+/// The snapshot of a library in which a little of everything has happened, and what was answered meanwhile.
+fn small_library() -> (Vec<u8>, Vec<Answer>) {
+    let mut state = State::default();
+    let mut answers = Vec::new();
+    let mut time = BERLIN.instant(library::date(2026, 3, 9), 9 * 60).expect("an ordinary morning");
+    let mut index = 0;
+    let mut apply = |request: Request| {
+        index += 1;
+        time = time.plus_us(SECOND_US);
+        let applied = state.apply(At { index, time }, &request);
+        answers.push(applied.reply);
+        state.clone()
+    };
+    let name = |who: &str| UserName::new(who).expect("a name");
+    let password = PasswordHash(Arc::from("hash"));
+    let anonymous = |action| Request { caller: Caller::Anonymous, retry: None, action };
+    apply(Request::system(Action::ImportCatalog { draft: Box::new(library::draft()), expected_revision: None }));
+    let view = apply(Request::system(Action::CreateFirstAdmin { name: name("ada"), password: password.clone() }));
+    for (branch, _) in view.catalog().branches() {
+        // A week is enough for a golden file.
+        let mut fill = library::fill(&view, branch).expect("nothing is filled yet");
+        if let Action::FillCalendar { days, .. } = &mut fill.action {
+            days.drain(..8);
+            days.truncate(7);
+        }
+        apply(fill);
+    }
+    for (index, who) in ["amy", "ben", "cat"].into_iter().enumerate() {
+        let retry = RetryKey { id: RequestId(index as u128), digest: 1 };
+        let register = Action::Register { name: name(who), password: password.clone() };
+        apply(Request { retry: Some(retry), ..anonymous(register) });
+    }
+    let token = |user: u8| TokenDigest([user; 16]);
+    for user in 0..4u8 {
+        let password = password.clone();
+        apply(anonymous(Action::StartSession { user: UserId(u64::from(user)), password, token: token(user) }));
+    }
+    let at = |hour: i64| BERLIN.instant(library::date(2026, 3, 9), hour * 60).expect("an ordinary hour");
+    let interval = |from, to| Interval::new(at(from), at(to)).expect("in order");
+    let reserve = |seat: &str, from, to| Action::Reserve {
+        seat: SeatName { branch: slug("main"), seat: slug(seat) },
+        interval: interval(from, to),
+    };
+    let wait = |place, from, to| Action::JoinWaitlist {
+        need: Need { place, amenities: Vec::new(), accessible: false },
+        interval: interval(from, to),
+    };
+    let (ada, amy, ben, cat) = (0, 1, 2, 3);
+    let letter = MessageText::new("hello").expect("a text");
+    let script = [
+        (amy, reserve("a1", 10, 12)),
+        (ben, reserve("a1", 10, 12)),
+        (ben, wait(Place::Seat { branch: slug("main"), seat: slug("a1") }, 10, 12)),
+        (ben, wait(Place::Branch { branch: slug("annex") }, 14, 15)),
+        (cat, reserve("a2", 10, 12)),
+        (cat, reserve("n1", 9, 10)),
+        (cat, Action::CheckIn { claim: ClaimId(4) }),
+        (amy, Action::Cancel { claim: ClaimId(1) }),
+        (amy, wait(Place::Area { branch: slug("main"), area: slug("night") }, 10, 11)),
+        (ben, Action::AcceptOffer { claim: ClaimId(5) }),
+        (ben, Action::SendMessage { recipients: vec![name("amy"), name("cat")], text: letter.clone() }),
+        (ada, Action::Broadcast { text: letter }),
+        (amy, Action::AdvanceReadCursor { up_to: Position { index: 21, ordinal: 9 } }),
+        (ada, Action::SetRole { name: name("amy"), role: Role::Librarian(vec![slug("main"), slug("annex")]) }),
+        (cat, Action::CheckOut { claim: ClaimId(4) }),
+        (cat, Action::DeleteUser { name: name("cat") }),
+        (amy, Action::LeaveWaitlist { wait: WaitId(1) }),
+    ];
+    for (index, (user, action)) in script.into_iter().enumerate() {
+        let retry = (index % 4 != 3).then_some(RetryKey { id: RequestId(100 + index as u128), digest: index as u64 });
+        apply(Request { caller: Caller::Session(token(user)), retry, action });
+    }
+    let view = apply(Request { caller: Caller::Session(token(ben)), retry: None, action: Action::EndSession });
+    (snapshot(view).flatten().collect(), answers)
+}
