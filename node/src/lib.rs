@@ -1,0 +1,6 @@
+//! The service, and the `carrel` command line.
+
+// In reading order: a node and its parts from the outside in, then what is made of them on the command line.
+pub mod tls;
+pub mod replica;
+pub mod raft;

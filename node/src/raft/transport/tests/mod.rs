@@ -1,0 +1,9 @@
+//! The network over real loopback connections.
+
+mod appends;
+mod cluster;
+mod messages;
+mod node;
+mod refusals;
+mod snapshots;
+mod stub;

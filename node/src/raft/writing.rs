@@ -1,0 +1,133 @@
+//! From a request to its answer: through the proposer where this node leads, else handed to the leader, once.
+//!
+//! What is certainly not in the log is tried again until a bound, so that a change of leaders is a pause and not an
+//! error. What may be in it never is: the client repeats it, with the same request id.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use carrel_domain::format;
+use carrel_domain::reply::Answer;
+use carrel_domain::request::{Caller, Request};
+use openraft::async_runtime::WatchReceiver;
+use openraft::type_config::TypeConfigExt;
+
+use crate::raft::log_request::LogRequest;
+use crate::raft::peers::{PeerError, Proposed, Transport};
+use crate::raft::platform::Platform;
+use crate::raft::proposer::{Outcome, Sender};
+use crate::raft::running::Running;
+use crate::raft::types::{NodeId, Response, Types};
+use crate::replica::WriteError;
+
+/// Between attempts with the same leader, of possibly thousands who wait for the next; that one is tried at once.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// How long one that was elected may take until it serves: to commit an entry and read a majority's clocks.
+const ELECTED_LIMIT: Duration = Duration::from_millis(300);
+
+/// The largest request: far above any catalogue, far below what a message between nodes may weigh.
+pub const REQUEST_BYTES_MAX: usize = 8 << 20;
+
+/// `NoLeader` says that another attempt may do better.
+type Attempt = Result<Answer, WriteError>;
+
+impl<P: Platform, N: Transport<P>> Running<P, N> {
+    pub async fn write(&self, request: Request) -> Result<Answer, WriteError> {
+        let body = LogRequest::Library(request).encode();
+        if body.len() > REQUEST_BYTES_MAX {
+            return Err(WriteError::TooLarge);
+        }
+        let Some(_place) = self.clients.enter() else { return Err(WriteError::Overloaded) };
+        let deadline = Types::<P::Runtime>::now() + self.settings.leader_wait;
+        loop {
+            let tried = self.leader.get();
+            let attempt = match tried {
+                Some(leader) if leader == self.me.node_id => self.write_here(body.clone(), Sender::Client).await,
+                Some(leader) => self.hand_over(leader, body.clone()).await,
+                None => Err(WriteError::NoLeader),
+            };
+            let remaining = Self::remaining(deadline);
+            if attempt != Err(WriteError::NoLeader) || remaining.is_zero() {
+                return attempt;
+            }
+            self.another_leader(tried, remaining.min(RETRY)).await;
+        }
+    }
+
+    /// For the cluster's own tasks, on the leader alone: elsewhere they have nothing to do.
+    pub async fn write_as_leader(&self, request: Request) -> Result<Answer, WriteError> {
+        let body = LogRequest::Library(request).encode();
+        if body.len() > REQUEST_BYTES_MAX {
+            return Err(WriteError::TooLarge);
+        }
+        self.write_here(body, Sender::System).await
+    }
+
+    /// What another node hands over. It is looked at before it enters the log, for there it would stop every node that
+    /// cannot decode it; and the cluster's own requests are the leader's to make.
+    pub async fn propose_for_peer(&self, body: Bytes) -> Proposed {
+        let acceptable = match LogRequest::decode(&body) {
+            Ok(LogRequest::Library(request)) => request.caller != Caller::System,
+            Ok(LogRequest::Cluster(_)) | Err(_) => false,
+        };
+        if !acceptable || body.len() > REQUEST_BYTES_MAX {
+            tracing::warn!("a peer handed over what cannot be proposed");
+            return Proposed::NotProposed { leader: None };
+        }
+        self.wait_until_leading().await;
+        match self.propose(body, Sender::Client).await {
+            Outcome::Applied { log_id, response: Response::Library(answer) } => {
+                Proposed::Committed { index: log_id.index, reply: format::encode(&*answer).into() }
+            }
+            Outcome::NotProposed { leader } => Proposed::NotProposed { leader },
+            Outcome::Overloaded => Proposed::Overloaded,
+            Outcome::Applied { log_id: _, response: Response::None | Response::Cluster(_) } | Outcome::Unknown => {
+                Proposed::Unknown
+            }
+        }
+    }
+
+    /// The outcome, or `Unknown` when it takes too long.
+    pub async fn propose(&self, body: Bytes, sender: Sender) -> Outcome {
+        let outcome = self.proposer.propose(body, sender);
+        Types::<P::Runtime>::timeout(self.settings.outcome_wait, outcome).await.unwrap_or(Outcome::Unknown)
+    }
+
+    async fn write_here(&self, body: Bytes, sender: Sender) -> Attempt {
+        match self.propose(body, sender).await {
+            Outcome::Applied { log_id: _, response: Response::Library(answer) } => Ok(*answer),
+            Outcome::NotProposed { leader: _ } => Err(WriteError::NoLeader),
+            Outcome::Overloaded => Err(WriteError::Overloaded),
+            Outcome::Applied { log_id: _, response: Response::None | Response::Cluster(_) } | Outcome::Unknown => {
+                Err(WriteError::Unknown)
+            }
+        }
+    }
+
+    async fn hand_over(&self, leader: NodeId, body: Bytes) -> Attempt {
+        let handed = self.peers.propose(self.peer(leader), body);
+        match Types::<P::Runtime>::timeout(self.settings.outcome_wait, handed).await {
+            Ok(Ok(Proposed::Committed { index: _, reply })) => match format::decode(&reply) {
+                Ok(answer) => Ok(answer),
+                Err(error) => {
+                    tracing::warn!(%error, "the leader's answer cannot be read");
+                    Err(WriteError::Unknown)
+                }
+            },
+            Ok(Ok(Proposed::NotProposed { leader: _ }) | Err(PeerError::Unreachable(_))) => Err(WriteError::NoLeader),
+            Ok(Ok(Proposed::Overloaded)) => Err(WriteError::Overloaded),
+            Ok(Ok(Proposed::Unknown) | Err(PeerError::NoAnswer(_))) | Err(_) => Err(WriteError::Unknown),
+        }
+    }
+
+    /// Others hear of an election before the elected serves.
+    async fn wait_until_leading(&self) {
+        let is_elected = self.raft.metrics().borrow_watched().state.is_leader();
+        if is_elected && self.lead.leading().is_none() {
+            let mut leading = self.lead.watch();
+            // If it takes longer, the request is refused, and tried again by who handed it over.
+            let _ = Types::<P::Runtime>::timeout(ELECTED_LIMIT, leading.wait_for(Option::is_some)).await;
+        }
+    }
+}
