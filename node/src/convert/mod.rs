@@ -1,0 +1,10 @@
+//! The translation between the wire and the rules, both ways, and nowhere else.
+
+pub mod catalog;
+pub mod invalid;
+pub mod names;
+pub mod refusal;
+pub mod reply;
+pub mod request;
+pub mod time;
+pub mod token;
