@@ -1,10 +1,18 @@
 //! The service, and the `carrel` command line.
 
 // In reading order: a node and its parts from the outside in, then what is made of them on the command line.
+pub mod config;
+pub mod start;
 pub mod tls;
+pub mod page;
 pub mod passwords;
+pub mod grpc;
 pub mod convert;
 pub mod replica;
 pub mod raft;
+pub mod live;
+pub mod provision;
 pub mod calendar;
 pub mod catalog;
+pub mod health;
+pub mod metrics;

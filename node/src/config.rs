@@ -1,0 +1,248 @@
+//! Every setting of a node, once: flag, environment variable, default and reason. Checked as a whole before anything
+//! starts.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use thiserror::Error;
+
+/// Largest cluster that may run: more voters make every write slower and nothing safer.
+pub const REPLICAS_MAX: u32 = 7;
+
+/// Slots are never numbered this high (--ordinal says so too): whoever replaces a node takes its slot.
+const ORDINALS: u32 = 100;
+
+/// Run one node of a cluster
+///
+/// A node whose directory is empty waits until somebody makes it part of a cluster, by the admin port: it never founds
+/// or joins one by itself. Ends on SIGTERM, after handing over what it leads.
+#[derive(Args, Clone, Debug)]
+pub struct NodeConfig {
+    /// Where the replica keeps its log, its snapshots and its identity. A fresh volume is an empty directory
+    #[arg(long, env = "CARREL_DIR", value_name = "DIR")]
+    pub dir: PathBuf,
+
+    /// Which replica of the cluster this is: 0, 1, 2 ... The slot it runs in, not its id
+    #[arg(long, env = "CARREL_ORDINAL", value_name = "N", value_parser = clap::value_parser!(u32).range(0..100))]
+    pub ordinal: u32,
+
+    /// Where replicas reach each other: one URL that has {ordinal} in it, or one URL per ordinal
+    #[arg(long, env = "CARREL_PEER_URLS", value_name = "URL,URL", value_delimiter = ',', required = true)]
+    pub peer_urls: Vec<String>,
+
+    /// Where clients reach the replicas, told to those who ask for the cluster's status: as for --peer-urls
+    #[arg(long, env = "CARREL_CLIENT_URLS", value_name = "URL,URL", value_delimiter = ',', required = true)]
+    pub client_urls: Vec<String>,
+
+    /// Listens here for clients: gRPC, gRPC-web and the page
+    #[arg(long, env = "CARREL_CLIENT_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:7400")]
+    pub client_listen: SocketAddr,
+
+    /// Listens here for the other replicas
+    #[arg(long, env = "CARREL_PEER_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:7410")]
+    pub peer_listen: SocketAddr,
+
+    /// Listens here for whoever runs the cluster: gRPC
+    #[arg(long, env = "CARREL_ADMIN_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:7420")]
+    pub admin_listen: SocketAddr,
+
+    /// Listens here for probes and Prometheus: plain HTTP
+    #[arg(long, env = "CARREL_METRICS_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:7430")]
+    pub metrics_listen: SocketAddr,
+
+    /// ca.crt, tls.crt and tls.key, for mutual TLS between replicas and on the admin port; read again when they change
+    ///
+    /// All certificates of both ports come from an authority in ca.crt. That of a replica names its host in
+    /// --peer-urls, which are https://, and is for servers and for clients; a wildcard may cover all. That of whoever
+    /// calls the admin port has the DNS name carrel-admin and is for clients: a replica's is refused there, as this one
+    /// is among peers.
+    #[arg(long, env = "CARREL_TLS_DIR", value_name = "DIR")]
+    pub tls_dir: Option<PathBuf>,
+
+    /// tls.crt and tls.key, for TLS on the client port, where nobody is asked for one; read again when they change
+    ///
+    /// A ca.crt beside them is what this replica trusts when it passes a call on to another's client port; without one,
+    /// it trusts that of --tls-dir.
+    #[arg(long, env = "CARREL_CLIENT_TLS_DIR", value_name = "DIR")]
+    pub client_tls_dir: Option<PathBuf>,
+
+    /// A file with a name on its first line and a password on its second: the first admin, made while there is none
+    #[arg(long, env = "CARREL_FIRST_ADMIN_FILE", value_name = "FILE")]
+    pub first_admin_file: Option<PathBuf>,
+
+    /// A catalogue (YAML) to begin with, imported while there is no branch
+    #[arg(long, env = "CARREL_FIRST_CATALOG_FILE", value_name = "FILE")]
+    pub first_catalog_file: Option<PathBuf>,
+
+    /// Milliseconds between two heartbeats of a leader
+    #[arg(long, env = "CARREL_HEARTBEAT_MS", value_name = "MS", default_value_t = 60)]
+    pub heartbeat_ms: u64,
+
+    /// A follower that hears nothing for a time between this and --election-max-ms stands for election
+    #[arg(long, env = "CARREL_ELECTION_MIN_MS", value_name = "MS", default_value_t = 200)]
+    pub election_min_ms: u64,
+
+    /// Also how long a leader's lease lasts: the next one cannot be elected sooner
+    #[arg(long, env = "CARREL_ELECTION_MAX_MS", value_name = "MS", default_value_t = 350)]
+    pub election_max_ms: u64,
+
+    /// A snapshot is taken once the log has grown by this much since the last one, or by half its size if that is more
+    #[arg(long, env = "CARREL_SNAPSHOT_LOG_MIB", value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=65536))]
+    pub snapshot_log_mib: u64,
+
+    /// Seconds to finish what is under way when the process is asked to end
+    #[arg(long, env = "CARREL_DRAIN_SECONDS", value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=600))]
+    pub drain_seconds: u64,
+
+    /// What to log, for example "info" or "carrel_node=debug,openraft=info"
+    #[arg(long, env = "CARREL_LOG", value_name = "FILTER", default_value = "info,openraft=error")]
+    pub log: String,
+
+    /// How to log: a line of text or of JSON for each event
+    #[arg(long, env = "CARREL_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+
+    /// End when the parent process, which must be this one, does
+    #[arg(long, env = "CARREL_EXIT_WITH_PARENT", value_name = "PID")]
+    pub exit_with_parent: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, PartialEq, Eq, Error)]
+pub enum ConfigError {
+    #[error("--{flag} is neither one URL with {{ordinal}} in it nor a list of URLs: {url:?}")]
+    Url { flag: &'static str, url: String },
+    #[error("--{flag} names {count} addresses, but this is replica {ordinal}")]
+    TooFewUrls { flag: &'static str, count: usize, ordinal: u32 },
+    #[error("--{0} and --{1} are the same address, {2}: each listens on its own")]
+    SameAddress(&'static str, &'static str, SocketAddr),
+    #[error("with --tls-dir replicas call each other by TLS: {0:?} in --peer-urls has to begin with https://")]
+    PlainPeer(String),
+    #[error("{0:?} in --peer-urls asks for TLS, for which --tls-dir is missing")]
+    NoKeys(String),
+    #[error("with --client-tls-dir clients come by TLS: {0:?} in --client-urls has to begin with https://")]
+    PlainClient(String),
+    #[error("--heartbeat-ms must be less than half of --election-min-ms, and that less than --election-max-ms")]
+    Timing,
+}
+
+impl NodeConfig {
+    /// # Errors
+    /// The first thing that does not fit together.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        for (flag, urls) in [("peer-urls", &self.peer_urls), ("client-urls", &self.client_urls)] {
+            Urls::new(flag, urls, self.ordinal)?;
+        }
+        let is_secured = |url: &&String| url.starts_with("https://");
+        match &self.tls_dir {
+            Some(_) => refuse(self.peer_urls.iter().find(|url| !is_secured(url)), ConfigError::PlainPeer)?,
+            None => refuse(self.peer_urls.iter().find(is_secured), ConfigError::NoKeys)?,
+        }
+        // Without it https:// is still right where something in front of the replicas speaks TLS.
+        if self.client_tls_dir.is_some() {
+            refuse(self.client_urls.iter().find(|url| !is_secured(url)), ConfigError::PlainClient)?;
+        }
+        let listens = [
+            ("client-listen", self.client_listen),
+            ("peer-listen", self.peer_listen),
+            ("admin-listen", self.admin_listen),
+            ("metrics-listen", self.metrics_listen),
+        ];
+        for (index, (flag, address)) in listens.iter().enumerate() {
+            if let Some((other, _)) = listens[..index].iter().find(|(_, a)| a == address && a.port() != 0) {
+                return Err(ConfigError::SameAddress(other, flag, *address));
+            }
+        }
+        // A missed heartbeat or two must not look like a dead leader.
+        let in_order = self.heartbeat_ms > 0
+            && self.heartbeat_ms * 2 < self.election_min_ms
+            && self.election_min_ms < self.election_max_ms;
+        if in_order { Ok(()) } else { Err(ConfigError::Timing) }
+    }
+
+    /// # Errors
+    /// As `check`.
+    pub fn peers(&self) -> Result<Urls, ConfigError> {
+        Urls::new("peer-urls", &self.peer_urls, self.ordinal)
+    }
+
+    /// # Errors
+    /// As `check`.
+    pub fn clients(&self) -> Result<Urls, ConfigError> {
+        Urls::new("client-urls", &self.client_urls, self.ordinal)
+    }
+
+    #[must_use]
+    pub fn drain(&self) -> Duration {
+        Duration::from_secs(self.drain_seconds)
+    }
+}
+
+fn refuse(found: Option<&String>, why: fn(String) -> ConfigError) -> Result<(), ConfigError> {
+    found.map_or(Ok(()), |url| Err(why(url.clone())))
+}
+
+/// Addresses by ordinal. They follow from configuration, never from what the membership stores.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Urls {
+    /// Has `{ordinal}` in it.
+    Template(String),
+    List(Vec<String>),
+}
+
+const PLACEHOLDER: &str = "{ordinal}";
+
+impl Urls {
+    fn new(flag: &'static str, urls: &[String], ordinal: u32) -> Result<Self, ConfigError> {
+        let is_url = |url: &&String| url.starts_with("http://") || url.starts_with("https://");
+        if let Some(url) = urls.iter().find(|url| !is_url(url)) {
+            return Err(ConfigError::Url { flag, url: url.clone() });
+        }
+        match urls {
+            [template] if template.contains(PLACEHOLDER) => Ok(Self::Template(template.clone())),
+            list if list.len() > ordinal as usize => Ok(Self::List(list.to_vec())),
+            list => Err(ConfigError::TooFewUrls { flag, count: list.len(), ordinal }),
+        }
+    }
+
+    /// Of every replica there may be.
+    #[must_use]
+    pub fn all(&self) -> Vec<String> {
+        (0..ORDINALS).map_while(|ordinal| self.of(ordinal)).collect()
+    }
+
+    /// None for a replica that the configuration does not know of.
+    #[must_use]
+    pub fn of(&self, ordinal: u32) -> Option<String> {
+        match self {
+            Self::Template(template) => Some(template.replace(PLACEHOLDER, &ordinal.to_string())),
+            Self::List(urls) => urls.get(ordinal as usize).cloned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_come_from_a_template_or_a_list() {
+        let urls = |list: &[&str], ordinal| {
+            Urls::new("peer-urls", &list.iter().map(ToString::to_string).collect::<Vec<_>>(), ordinal)
+        };
+        let template = urls(&["http://r-{ordinal}.r-peers:7410"], 12).expect("a template");
+        assert_eq!(template.of(3).as_deref(), Some("http://r-3.r-peers:7410"));
+        let list = urls(&["http://a:1", "http://b:1"], 1).expect("a list");
+        assert_eq!(list.of(1).as_deref(), Some("http://b:1"));
+        assert_eq!(list.of(2), None);
+        assert!(matches!(urls(&["http://a:1"], 1), Err(ConfigError::TooFewUrls { .. })));
+        assert!(matches!(urls(&["a:1"], 0), Err(ConfigError::Url { .. })));
+    }
+}

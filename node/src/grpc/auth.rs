@@ -1,0 +1,82 @@
+//! Accounts and sessions. A password is hashed or checked here, before anything is proposed: the log carries hashes.
+
+use carrel_domain::refusal::Refusal;
+use carrel_domain::request::{Action, Caller};
+use carrel_proto::v1::auth_service_server::AuthService;
+use carrel_proto::v1::{
+    GetSessionRequest, GetSessionResponse, LoginRequest, LoginResponse, LogoutRequest, LogoutResponse, RegisterRequest,
+    RegisterResponse,
+};
+use tonic::{Request, Response, Status};
+
+use crate::convert::refusal::{credentials_invalid, to_status};
+use crate::convert::time::to_timestamp;
+use crate::convert::{names, reply, request};
+use crate::grpc::call::Call;
+use crate::grpc::front::Front;
+use crate::grpc::library::Library;
+use crate::grpc::session::{self, SessionToken};
+use crate::replica::Freshness;
+
+/// A password that is changed while it is being checked is checked once more, and no more: nobody changes it twice a
+/// second.
+const LOGIN_ATTEMPTS: usize = 2;
+
+#[derive(Debug)]
+pub struct Auth<L>(pub Front<L>);
+
+#[tonic::async_trait]
+impl<L: Library> AuthService for Auth<L> {
+    async fn register(&self, request: Request<RegisterRequest>) -> Result<Response<RegisterResponse>, Status> {
+        let mut call = Call::of_anybody(request)?;
+        let (name, password) = request::register(std::mem::take(&mut call.message))?;
+        let password = self.0.passwords.hash(password).await?;
+        let done = self.0.write(&call, Action::Register { name, password }).await?;
+        Ok(Response::new(RegisterResponse { user: done.user()?, commit: Some(done.commit) }))
+    }
+
+    /// Says and takes the same whether the name or the password is wrong.
+    async fn login(&self, request: Request<LoginRequest>) -> Result<Response<LoginResponse>, Status> {
+        let LoginRequest { user_id, password } = request.into_inner();
+        if password.len() > request::PASSWORD_BYTES_MAX {
+            return Err(credentials_invalid());
+        }
+        let name = names::user_id("user_id", &user_id).ok();
+        let token = SessionToken::draw()?;
+        for _ in 0..LOGIN_ATTEMPTS {
+            let view = self.0.library.read(Freshness::Linearizable).await?;
+            let found = name.as_ref().and_then(|name| view.credentials(name));
+            let stored = found.as_ref().map(|credentials| credentials.password.clone());
+            let is_right = self.0.passwords.verify(password.clone(), stored).await?;
+            let credentials = found.filter(|_| is_right).ok_or_else(credentials_invalid)?;
+            let (user, password, token_digest) = (credentials.user, credentials.password, token.digest());
+            let action = Action::StartSession { user, password, token: token_digest };
+            // Not recorded: an answer that is lost costs one session that nobody uses.
+            let entry = carrel_domain::request::Request { caller: Caller::Anonymous, retry: None, action };
+            match self.0.done(self.0.library.write(entry).await?) {
+                Ok(done) => return Ok(Response::new(done.login(token.to_text())?)),
+                Err(Refusal::PasswordChanged) => {}
+                Err(Refusal::UserNotFound) => return Err(credentials_invalid()),
+                Err(refusal) => return Err(to_status(refusal)),
+            }
+        }
+        Err(to_status(Refusal::PasswordChanged))
+    }
+
+    async fn logout(&self, request: Request<LogoutRequest>) -> Result<Response<LogoutResponse>, Status> {
+        let call = Call::of_session(request)?;
+        let done = self.0.write(&call, Action::EndSession).await?;
+        Ok(Response::new(LogoutResponse { commit: Some(done.commit) }))
+    }
+
+    async fn get_session(&self, request: Request<GetSessionRequest>) -> Result<Response<GetSessionResponse>, Status> {
+        let session = session::named_by(request.metadata())?;
+        let view = self.0.read(request.into_inner().read).await?;
+        let viewer = view.viewer(session).map_err(to_status)?;
+        Ok(Response::new(GetSessionResponse {
+            user: Some(reply::user(&viewer.user)),
+            expire_time: Some(to_timestamp(viewer.expires_at)),
+            unread_count: reply::count(viewer.unread_count),
+        }))
+    }
+}

@@ -1,0 +1,78 @@
+//! What is true of every call whatever its method: how large a request may be, how long an answer may take, and that no
+//! text of the machinery reaches a client.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use carrel_domain::account::Role;
+use carrel_domain::refusal::Refusal;
+use http::HeaderMap;
+use tonic::metadata::MetadataMap;
+use tonic::{Code, Status};
+
+use crate::convert::refusal;
+use crate::grpc::front::Front;
+use crate::grpc::library::Library;
+use crate::grpc::session;
+use crate::replica::Freshness;
+
+pub const MESSAGE_BYTES_MAX: usize = 256 * 1024;
+/// Of the catalogue service: the largest catalogue, written out.
+pub const CATALOG_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// For an answer to begin, whatever deadline the client has set: a call that takes longer is lost to its caller.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+const IMPORT: &str = "/carrel.v1.CatalogService/ImportCatalog";
+const CATALOG_SERVICE: &str = "/carrel.v1.CatalogService/";
+
+/// Ends a call whose answer does not begin in time.
+pub async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(ANSWER_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => refusal::took_too_long(ANSWER_TIMEOUT).into_http(),
+    }
+}
+
+/// Nobody but an admin makes this node take in megabytes: judged before the body is read.
+pub async fn large_from_admins<L: Library>(State(front): State<Front<L>>, request: Request, next: Next) -> Response {
+    if request.uri().path() == IMPORT
+        && let Err(status) = is_admin(&front, request.headers()).await
+    {
+        return status.into_http();
+    }
+    next.run(request).await
+}
+
+async fn is_admin<L: Library>(front: &Front<L>, headers: &HeaderMap) -> Result<(), Status> {
+    let session = session::named_by(&MetadataMap::from_headers(headers.clone()))?;
+    let view = front.library.read(Freshness::Linearizable).await?;
+    let viewer = view.viewer(session).map_err(refusal::to_status)?;
+    match viewer.user.role {
+        Role::Admin => Ok(()),
+        Role::Patron | Role::Librarian(_) | Role::Auditor | Role::Kiosk => {
+            Err(refusal::to_status(Refusal::NotPermitted))
+        }
+    }
+}
+
+/// What the transport refuses before a handler sees it, it refuses in its own words; clients hear ours.
+pub async fn in_our_words(request: Request, next: Next) -> Response {
+    let max_bytes =
+        if request.uri().path().starts_with(CATALOG_SERVICE) { CATALOG_BYTES_MAX } else { MESSAGE_BYTES_MAX };
+    let response = next.run(request).await;
+    // Every no of ours has details.
+    match Status::from_header_map(response.headers()).filter(|status| status.details().is_empty()) {
+        Some(status) if status.code() == Code::OutOfRange => refusal::message_too_large(max_bytes).into_http::<Body>(),
+        Some(status) if status.code() == Code::Internal => refusal::malformed_message().into_http(),
+        Some(status) if status.code() == Code::Unimplemented && status.message().is_empty() => no_such_method(),
+        Some(_) | None => response,
+    }
+}
+
+/// For a method or service that this server does not have.
+pub fn no_such_method() -> Response {
+    Status::unimplemented("this server has no such method: check that client and server are of one version").into_http()
+}

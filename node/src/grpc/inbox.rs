@@ -1,0 +1,81 @@
+//! One list of everything that happened to a person.
+
+use carrel_domain::id::Position;
+use carrel_proto::v1::inbox_service_server::InboxService;
+use carrel_proto::v1::{
+    AdvanceReadCursorRequest, AdvanceReadCursorResponse, ListInboxRequest, ListInboxResponse, WatchInboxRequest,
+};
+use tonic::{Request, Response, Status};
+
+use crate::convert::refusal::{resume_token_expired, to_status};
+use crate::convert::token::ResumeToken;
+use crate::convert::{reply, request};
+use crate::grpc::call::Call;
+use crate::grpc::front::Front;
+use crate::grpc::library::Library;
+use crate::grpc::session;
+use crate::grpc::watch::{InboxWatch, Patience, WatchStream};
+use crate::replica::Freshness;
+
+#[derive(Debug)]
+pub struct Inbox<L> {
+    pub front: Front<L>,
+    pub patience: Patience,
+}
+
+#[tonic::async_trait]
+impl<L: Library> InboxService for Inbox<L> {
+    async fn list_inbox(&self, request: Request<ListInboxRequest>) -> Result<Response<ListInboxResponse>, Status> {
+        let session = session::named_by(request.metadata())?;
+        let ListInboxRequest { after, unread_only, page_size, read } = request.into_inner();
+        let (after, limit) = (request::after(&after)?, request::page_size(page_size)?);
+        let mut view = self.front.read(read).await?;
+        if let Some(token) = after {
+            view = self.front.reach(view, token).await?;
+        }
+        let viewer = view.viewer(session).map_err(to_status)?;
+        let lineage = self.front.library.lineage();
+        let read_up_to = if unread_only { view.read_up_to(viewer.user.id) } else { Position::default() };
+        let after = after.map_or(read_up_to, |token| token.position.max(read_up_to));
+        let page = view.inbox(viewer.user.id, after, limit);
+        // All that this view holds has been told, unless the page was too small for it.
+        let end = Position::end_of(view.at().index);
+        let reached = page.items.last().filter(|_| page.more).map_or(end, |item| item.position);
+        Ok(Response::new(ListInboxResponse {
+            items: page.items.iter().map(|item| reply::inbox_item(item, &viewer.user.name, lineage)).collect(),
+            resume_token: ResumeToken { lineage, position: reached }.encode(),
+            unread_count: reply::count(viewer.unread_count),
+            more: page.more,
+        }))
+    }
+
+    type WatchInboxStream = WatchStream;
+
+    async fn watch_inbox(&self, request: Request<WatchInboxRequest>) -> Result<Response<WatchStream>, Status> {
+        let session = session::named_by(request.metadata())?;
+        let after = request::after(&request.into_inner().after)?;
+        // Linearizable, so that a session that was begun on another node is known here.
+        let mut view = self.front.library.read(Freshness::Linearizable).await?;
+        if let Some(token) = after {
+            view = self.front.reach(view, token).await?;
+        }
+        let user = view.viewer(session).map_err(to_status)?.user;
+        let cursor = after.map_or_else(|| view.read_up_to(user.id), |token| token.position);
+        Ok(Response::new(
+            InboxWatch { front: self.front.clone(), patience: self.patience, session, user, cursor }.begin(view),
+        ))
+    }
+
+    async fn advance_read_cursor(
+        &self,
+        request: Request<AdvanceReadCursorRequest>,
+    ) -> Result<Response<AdvanceReadCursorResponse>, Status> {
+        let call = Call::of_session(request)?;
+        let ResumeToken { lineage, position } = request::read_up_to(&call.message)?;
+        if lineage != self.front.library.lineage() {
+            return Err(resume_token_expired());
+        }
+        let done = self.front.write(&call, request::advance_read_cursor(position)).await?;
+        Ok(Response::new(AdvanceReadCursorResponse { unread_count: done.unread_count()?, commit: Some(done.commit) }))
+    }
+}

@@ -1,0 +1,256 @@
+//! `carrel start`: builds the parts of a node in order, and stops them in reverse. The only file that knows all of
+//! them.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use carrel_proto::admin::v1::cluster_service_server::ClusterServiceServer;
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::config::{LogFormat, NodeConfig, Urls};
+use crate::grpc::cluster::{Cluster, Door};
+use crate::grpc::front::Front;
+use crate::grpc::request_metrics::RequestMetrics;
+use crate::grpc::server::{self, ClientPort};
+use crate::health::{self, Vitals};
+use crate::live::{LiveNode, LiveReplica};
+use crate::metrics::Metrics;
+use crate::page::{self, ClusterSource};
+use crate::passwords::Passwords;
+use crate::provision::{self, FirstThings};
+use crate::raft::identity::MemberOf;
+use crate::raft::membership::Role;
+use crate::raft::node::{Node, Opening};
+use crate::raft::platform::Server;
+use crate::raft::settings::Settings;
+use crate::raft::transport::{Limits, Links, Listener, PeerServer};
+use crate::replica::NodeFigures;
+use crate::tls::{self, Dialler, Directories, Gate, Tls};
+
+/// Runs until the process is asked to end, or cannot go on.
+///
+/// # Errors
+/// With what a person can do about it.
+pub fn run(config: NodeConfig) -> anyhow::Result<ExitCode> {
+    exit_with_parent(&config)?;
+    log_to_stderr(&config)?;
+    config.check()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    let code = runtime.block_on(serve(config))?;
+    // What still runs has been told to stop and given its time.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    Ok(code)
+}
+
+fn exit_with_parent(config: &NodeConfig) -> anyhow::Result<()> {
+    let Some(parent) = config.exit_with_parent else { return Ok(()) };
+    // Everything acknowledged is on disk, so there is nothing to say goodbye for.
+    set_parent_process_death_signal(Some(Signal::KILL)).context("cannot follow the parent process")?;
+    // It may have died before the line above.
+    let is_there = getppid().is_some_and(|pid| Pid::as_raw(Some(pid)).cast_unsigned() == parent);
+    anyhow::ensure!(is_there, "the parent process, {parent}, is gone");
+    Ok(())
+}
+
+fn log_to_stderr(config: &NodeConfig) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.log)
+        .with_context(|| format!("--log {:?} is not a filter; an example is info,openraft=error", config.log))?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let set = match config.log_format {
+        LogFormat::Text => lines.with_ansi(false).try_init(),
+        LogFormat::Json => lines.json().try_init(),
+    };
+    set.map_err(|error| anyhow::anyhow!("cannot log: {error}"))
+}
+
+async fn listen(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.with_context(|| format!("cannot listen on {address} for {what}: is something else using the port?"))
+}
+
+async fn serve(config: NodeConfig) -> anyhow::Result<ExitCode> {
+    let passwords = Passwords::new().context("cannot hash passwords")?;
+    let first = FirstThings::read(&config, &passwords).await?;
+    let metrics = Metrics::new();
+    let directories = Directories { cluster: config.tls_dir.clone(), clients: config.client_tls_dir.clone() };
+    let (tls, tls_files) = Tls::open(&directories, &config.peers()?.all(), metrics.registry())
+        .context("cannot use the certificates of --tls-dir or --client-tls-dir")?;
+
+    // Ports first: whoever cannot have them must not touch the disk.
+    let client_listener = listen("clients", config.client_listen).await?;
+    let peer_listener = listen("peers", config.peer_listen).await?;
+    let admin_listener = listen("admin", config.admin_listen).await?;
+    let metrics_listener = listen("metrics", config.metrics_listen).await?;
+
+    let node = open(&config, tls.to_peers()).await?;
+    let replica = node.replica();
+    let clients = config.clients()?;
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+
+    let vitals = NodeVitals { node: node.clone() };
+    tasks.spawn(serve_health(metrics_listener, vitals, metrics.clone(), stop.clone()));
+    tasks.spawn(tls_files.run(stop.clone()));
+    tasks.spawn(serve_peers(node.clone(), peer_listener, tls.peers(), stop.clone()));
+    tasks.spawn(stop.clone().run_until_cancelled_owned(provision::run(replica.clone(), first)));
+
+    // Clients are told to go elsewhere before the node stops, and everything else only after it.
+    let draining = CancellationToken::new();
+    let admin = Cluster::service(node.clone(), clients.clone(), tls.to_clients(), Door::Admin, draining.clone());
+    tasks.spawn(serve_admin(admin, admin_listener, tls.admin(), stop.clone()));
+    let front = Front { library: Arc::new(replica.clone()), passwords, draining: draining.clone() };
+    let (serving, is_serving) = watch::channel(false);
+    tasks.spawn(stop.clone().run_until_cancelled_owned(follow_serving(replica, serving)));
+    let cluster = Cluster::service(node.clone(), clients.clone(), tls.to_clients(), Door::Client, draining.clone());
+    let router = ClientPort::new(&front).with(cluster).router(
+        &front,
+        RequestMetrics::new(metrics.registry())?,
+        is_serving,
+        overview(node.clone(), clients),
+    );
+    let client_server = tasks.spawn(serve_clients(router, client_listener, tls.clients(), draining.clone()));
+
+    tracing::info!(
+        ordinal = config.ordinal,
+        clients = %config.client_listen,
+        peers = %config.peer_listen,
+        admin = %config.admin_listen,
+        metrics = %config.metrics_listen,
+        "started"
+    );
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let code = tokio::select! {
+        _ = terminate.recv() => ExitCode::SUCCESS,
+        _ = interrupt.recv() => ExitCode::SUCCESS,
+        failure = node.failed() => {
+            tracing::error!(%failure, "this node cannot go on");
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    tracing::info!("asked to end");
+    // Leadership goes first, while this node still answers: clients see a pause of milliseconds.
+    node.hand_over().await;
+    draining.cancel();
+    if tokio::time::timeout(config.drain(), client_server).await.is_err() {
+        tracing::info!("calls of clients were still under way and are cut off");
+    }
+    node.stop().await;
+    stop.cancel();
+    tasks.close();
+    let _ = tokio::time::timeout(Duration::from_secs(2), tasks.wait()).await;
+    tracing::info!("ended");
+    Ok(code)
+}
+
+async fn open(config: &NodeConfig, to_peers: Option<Dialler>) -> anyhow::Result<LiveNode> {
+    let settings = Settings {
+        heartbeat_ms: config.heartbeat_ms,
+        election_min_ms: config.election_min_ms,
+        election_max_ms: config.election_max_ms,
+        snapshot_log_bytes: config.snapshot_log_mib << 20,
+        ..Settings::default()
+    };
+    let opening =
+        Opening { mount: config.dir.clone(), ordinal: config.ordinal, drawn_incarnation: Uuid::new_v4(), settings };
+    let peers = config.peers()?;
+    let limits = Limits::new(Duration::from_millis(config.election_min_ms));
+    let addresses = Arc::new(move |ordinal| peers.of(ordinal)?.parse().ok());
+    let make_peers =
+        move |me: MemberOf| Links::<Server>::new(me.log_owner(), limits, addresses.clone(), to_peers.clone());
+    let node = Node::open(Server::new(), opening, make_peers).await;
+    node.with_context(|| format!("cannot use {}", config.dir.display()))
+}
+
+async fn serve_clients(router: axum::Router, listener: TcpListener, gate: Option<Gate>, draining: CancellationToken) {
+    let incoming = tls::incoming(Listener::new(listener), gate);
+    if let Err(error) = server::serve(router, incoming, draining).await {
+        tracing::error!(%error, "clients are served no more");
+    }
+}
+
+/// Health checks are told within half a second: a load balancer asks less often.
+async fn follow_serving(replica: LiveReplica, serving: watch::Sender<bool>) {
+    loop {
+        let now = replica.serving().is_ok();
+        serving.send_if_modified(|before| std::mem::replace(before, now) != now);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+async fn serve_peers(node: LiveNode, listener: TcpListener, gate: Option<Gate>, stop: CancellationToken) {
+    let server = PeerServer::new(Arc::new(node.inbound()));
+    if let Err(error) = server.serve(tls::incoming(Listener::new(listener), gate), stop).await {
+        tracing::error!(%error, "peers are served no more");
+    }
+}
+
+async fn serve_admin(
+    admin: ClusterServiceServer<Cluster>,
+    listener: TcpListener,
+    gate: Option<Gate>,
+    stop: CancellationToken,
+) {
+    let incoming = tls::incoming(Listener::new(listener), gate);
+    let served = tonic::transport::Server::builder()
+        .add_service(admin)
+        .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
+        .await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the admin port is served no more");
+    }
+}
+
+async fn serve_health(listener: TcpListener, vitals: NodeVitals, metrics: Metrics, stop: CancellationToken) {
+    let served = axum::serve(listener, health::router(vitals, metrics)).with_graceful_shutdown(stop.cancelled_owned());
+    if let Err(error) = served.await {
+        tracing::error!(%error, "probes and metrics are served no more");
+    }
+}
+
+/// What the page says of the cluster.
+fn overview(node: LiveNode, clients: Urls) -> ClusterSource {
+    Arc::new(move || {
+        let status = node.local_status();
+        let nodes = status.members.iter().map(|member| page::Node {
+            id: member.id,
+            endpoint: clients.of(member.ordinal).unwrap_or_default(),
+            role: match member.role {
+                Role::Leader => "leader",
+                Role::Follower => "follower",
+                Role::Learner => "learner",
+            },
+            // Only the leader hears from all of them.
+            is_reachable: member.says.is_some() || member.since_ack.is_none_or(|since| since < SILENT_AFTER),
+        });
+        page::Cluster { leader: status.leader, nodes: nodes.collect() }
+    })
+}
+
+/// A member that has not answered its leader for so long is shown as away.
+const SILENT_AFTER: Duration = Duration::from_secs(2);
+
+#[derive(Clone)]
+struct NodeVitals {
+    node: LiveNode,
+}
+
+impl Vitals for NodeVitals {
+    fn figures(&self) -> NodeFigures {
+        self.node.figures()
+    }
+
+    fn unready(&self) -> Option<String> {
+        let replica: LiveReplica = self.node.replica();
+        replica.serving().err().map(|why| why.to_string())
+    }
+}
