@@ -16,3 +16,7 @@ pub mod calendar;
 pub mod catalog;
 pub mod health;
 pub mod metrics;
+pub mod cli;
+pub mod demo;
+pub mod certs;
+pub mod bench;

@@ -1,0 +1,47 @@
+# Everything that can be done here, once. `make` alone lists it.
+
+# CI builds outside the checkout, so that the next run finds what this one compiled.
+ifdef CI
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/carrel/target
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help run test chaos build verify fix deps figures
+
+help: ## This list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+run: deps ## A whole library on this machine: three replicas, the sample campus, one account per role
+	cargo run --release --locked --bin carrel -- demo $(ARGS)
+
+test: deps ## Every test, those with real processes included
+	cargo test --workspace --locked
+
+chaos: deps ## Ten minutes of faults on real processes, three replicas and then five; CARREL_CHAOS_SEED=n repeats a run
+	CARREL_CHAOS_SECONDS=$${CARREL_CHAOS_SECONDS:-600} \
+	cargo test --release --locked --package carrel-node --test chaos -- --nocapture
+
+build: deps ## The carrel binary, target/release/carrel
+	cargo build --release --locked
+
+verify: deps ## Reads only: formatting, lints, structure, generated files
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- --deny warnings
+	cargo test --locked --package carrel-node --test tidy
+
+fix: deps ## Writes: formatting, the lints that mend themselves, generated files
+	cargo fmt --all
+	cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+	UPDATE_CATALOG=1 UPDATE_STORIES=1 UPDATE_SCRIPTS=1 cargo test --workspace
+
+figures: deps ## What it costs: one booking in the pure core, bookings and searches on three replicas
+	cargo bench --locked --package carrel-domain
+	cargo build --release --locked
+	sh node/benches/figures.sh
+
+deps: ## What the machine needs besides this checkout: Rust, and a C linker. Silent when all is there
+	@command -v cc >/dev/null || { \
+	  echo "Installing gcc, which links Rust programs."; \
+	  $$(test "$$(id -u)" = 0 || echo sudo) sh -c 'apt-get update -qq && apt-get install -y -qq gcc libc6-dev'; }
+	@command -v cargo >/dev/null || { \
+	  echo "Rust is missing: install it with rustup, see https://rustup.rs"; exit 1; }

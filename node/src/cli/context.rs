@@ -1,0 +1,205 @@
+//! What a client command works with: the client, the session, and where its answer goes.
+
+use std::cell::OnceCell;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use carrel_proto::client::{Client, ClientError, InvalidEndpoint, Options, Tls};
+use carrel_proto::v1;
+use indicatif::ProgressBar;
+use jiff::tz::TimeZone;
+use prost::{Message, Name};
+
+use super::errors::Failure;
+use super::pages::Page;
+use super::session::Store;
+use super::{Globals, Output, json};
+
+/// What takes longer is shown to be under way.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct Context {
+    client: Client,
+    output: Output,
+    pub(super) store: Store,
+    zones: OnceCell<Zones>,
+}
+
+/// The time zones of the branches, by resource name.
+#[derive(Debug, Default)]
+pub(super) struct Zones {
+    branches: Vec<(String, TimeZone)>,
+}
+
+impl Context {
+    pub(super) fn new(globals: Globals) -> Result<Context, Failure> {
+        let deadline = Duration::from_secs(globals.timeout.into());
+        let client = client(&globals, Options { deadline, ..Options::default() })?;
+        let store = Store::new(globals.config)?;
+        Ok(Context { client, output: globals.output, store, zones: OnceCell::new() })
+    }
+
+    /// Acts for nobody.
+    pub(super) fn anonymous(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// Acts for whoever is logged in; without a session the cluster says what that is worth.
+    pub(super) fn client(&self) -> Result<Client, Failure> {
+        match self.store.load()? {
+            Some(session) => {
+                self.client.clone().with_session(&session.token).map_err(|_| self.store.unreadable("holds no token"))
+            }
+            None => Ok(self.client.clone()),
+        }
+    }
+
+    pub(super) fn is_json(&self) -> bool {
+        self.output == Output::Json
+    }
+
+    /// Waits for a call, visibly if it takes long.
+    pub(super) async fn wait<T>(&self, call: impl Future<Output = Result<T, ClientError>>) -> Result<T, Failure> {
+        let mut call = std::pin::pin!(call);
+        let result = match tokio::time::timeout(PATIENCE, &mut call).await {
+            Ok(result) => result,
+            Err(_) => {
+                // Draws on standard error, and only if that is a terminal.
+                let spinner = ProgressBar::new_spinner().with_message("waiting for an answer");
+                spinner.enable_steady_tick(Duration::from_millis(100));
+                let result = call.await;
+                spinner.finish_and_clear();
+                result
+            }
+        };
+        Ok(result?)
+    }
+
+    /// The one answer of a command.
+    pub(super) fn answer<M: Message + Name>(&self, response: &M, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        match self.output {
+            Output::Table => print(&text()),
+            Output::Json => print(&json::document(response).to_string()),
+        }
+    }
+
+    /// A remark for people beside the answer.
+    pub(super) fn remark(&self, text: &str) {
+        if !self.is_json() {
+            // A remark nobody can read is no reason to fail.
+            let _ = writeln!(anstream::stderr(), "{text}");
+        }
+    }
+
+    /// Says so if a list was too long to be shown whole.
+    pub(super) fn remark_if_cut(&self, list: &impl Page) {
+        if !list.next_page_token().is_empty() {
+            self.remark(&format!("Only the first {} are shown.", list.row_count()));
+        }
+    }
+
+    /// The zone of a branch, which must exist.
+    pub(super) async fn zone_of(&self, branch: &str) -> Result<TimeZone, Failure> {
+        let zones = self.zones().await?;
+        zones.of(branch).cloned().ok_or_else(|| {
+            let known: Vec<&str> = zones.branches.iter().map(|(name, _)| super::names::id(name)).collect();
+            let known =
+                if known.is_empty() { "there is none yet".into() } else { format!("known: {}", known.join(", ")) };
+            Failure::refused(
+                tonic::Code::NotFound,
+                "BRANCH_NOT_FOUND",
+                format!("there is no branch {}; {known}", super::names::short(branch)),
+            )
+        })
+    }
+
+    /// The zones to show times in; none, so UTC, if nobody will see them or they cannot be had.
+    pub(super) async fn zones_for_text(&self) -> &Zones {
+        const NONE: &Zones = &Zones { branches: Vec::new() };
+        if self.is_json() { NONE } else { self.zones().await.unwrap_or(NONE) }
+    }
+
+    async fn zones(&self) -> Result<&Zones, Failure> {
+        if let Some(zones) = self.zones.get() {
+            return Ok(zones);
+        }
+        let branches = self.wait(self.client.list_branches(v1::ListBranchesRequest::default())).await?.branches;
+        Ok(self.zones.get_or_init(|| Zones::new(&branches)))
+    }
+}
+
+/// To the endpoints that were given, by TLS if they say so.
+pub(super) fn client(globals: &Globals, options: Options) -> Result<Client, Failure> {
+    let read = |file: &Path| {
+        std::fs::read(file).map_err(|source| Failure::Local { doing: format!("reading {}", file.display()), source })
+    };
+    let client = match &globals.ca {
+        None => Client::new(&globals.endpoints, options),
+        Some(ca) => {
+            let mut tls = Tls::trusting(read(ca)?);
+            if let (Some(certificate), Some(key)) = (&globals.cert, &globals.key) {
+                tls = tls.showing(read(certificate)?, read(key)?);
+            }
+            Client::secured(&globals.endpoints, options, &tls)
+        }
+    };
+    client.map_err(|error| match error {
+        InvalidEndpoint::NoAuthority { .. } => Failure::Usage(format!("--endpoints: {error}: name it with --ca FILE")),
+        InvalidEndpoint::Tls { .. } => Failure::Usage(format!("--ca, --cert, --key: {error}")),
+        other => Failure::Usage(format!("--endpoints: {other}")),
+    })
+}
+
+impl Zones {
+    pub(super) fn new(branches: &[v1::BranchSummary]) -> Zones {
+        // A zone this computer does not know is shown as UTC rather than not at all.
+        let zone = |name: &str| TimeZone::get(name).unwrap_or(TimeZone::UTC);
+        Zones { branches: branches.iter().map(|branch| (branch.name.clone(), zone(&branch.time_zone))).collect() }
+    }
+
+    /// Of a branch or of anything in it: `branches/main/seats/r-101`.
+    pub(super) fn of(&self, name: &str) -> Option<&TimeZone> {
+        let inside =
+            |branch: &str| name.strip_prefix(branch).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        self.branches.iter().find(|(branch, _)| inside(branch)).map(|(_, zone)| zone)
+    }
+
+    pub(super) fn of_or_utc(&self, name: &str) -> TimeZone {
+        self.of(name).cloned().unwrap_or(TimeZone::UTC)
+    }
+}
+
+/// One line or more to standard output, at once.
+pub(super) fn print(text: &str) -> Result<(), Failure> {
+    let mut out = anstream::stdout().lock();
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    write!(out, "{text}{end}").and_then(|()| out.flush()).map_err(|source| {
+        if source.kind() == io::ErrorKind::BrokenPipe {
+            Failure::NobodyListens
+        } else {
+            Failure::Local { doing: "writing the answer".into(), source }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_in_a_branch_has_its_zone() {
+        let branch = |name: &str, zone: &str| v1::BranchSummary {
+            name: name.into(),
+            time_zone: zone.into(),
+            ..Default::default()
+        };
+        let zones = Zones::new(&[branch("branches/law", "Europe/Berlin"), branch("branches/law-2", "America/Chicago")]);
+        let name = |of: &str| zones.of(of).and_then(TimeZone::iana_name);
+        assert_eq!(name("branches/law"), Some("Europe/Berlin"));
+        assert_eq!(name("branches/law/seats/a"), Some("Europe/Berlin"));
+        assert_eq!(name("branches/law-2/areas/b"), Some("America/Chicago"));
+        assert_eq!(name("branches/la"), None);
+    }
+}

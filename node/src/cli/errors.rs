@@ -1,0 +1,308 @@
+//! How a command fails: what is said, and with which exit code.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use carrel_proto::client::{ClientError, Refusal, Unreachable};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::Serialize;
+use tonic::Code;
+
+use super::Output;
+use super::names::short;
+use super::table::plain;
+use super::time::shown_moment;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// By the rules. `advice` is what to do next, a line each.
+    #[error("{refusal}")]
+    Refused { refusal: Box<Refusal>, advice: Vec<String> },
+    #[error("{unreachable}")]
+    Unreachable { unreachable: Unreachable, advice: Vec<String> },
+    #[error("{0}")]
+    Usage(String),
+    #[error("{doing}")]
+    Local { doing: String, source: io::Error },
+    /// A node, a demo or a bench that cannot go on.
+    #[error("{0:#}")]
+    Failed(anyhow::Error),
+    /// Whoever read the answer has gone: no reason to complain, nobody would hear it.
+    #[error("nobody reads the answer")]
+    NobodyListens,
+}
+
+/// `{"error":{...}}`
+#[derive(Serialize)]
+struct Document<'a> {
+    error: Body<'a>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    code: &'a str,
+    reason: &'a str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    alternatives: Vec<&'a str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: &'a BTreeMap<String, String>,
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Failure {
+        match error {
+            ClientError::Refused(refusal) => {
+                let advice = general_advice(&refusal);
+                Failure::Refused { refusal: Box::new(refusal), advice }
+            }
+            ClientError::Unreachable(unreachable) => Failure::Unreachable { unreachable, advice: Vec::new() },
+        }
+    }
+}
+
+impl From<clap::Error> for Failure {
+    fn from(error: clap::Error) -> Failure {
+        let text = error.render().to_string();
+        Failure::Usage(text.strip_prefix("error: ").unwrap_or(&text).trim_end().to_owned())
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Failure {
+        match error.downcast::<ClientError>() {
+            Ok(error) => error.into(),
+            Err(error) => error.downcast().unwrap_or_else(Failure::Failed),
+        }
+    }
+}
+
+impl Failure {
+    /// A refusal that needs no cluster.
+    pub(super) fn refused(code: Code, reason: &str, message: String) -> Failure {
+        let (metadata, alternatives) = (BTreeMap::new(), Vec::new());
+        ClientError::Refused(Refusal { code, reason: reason.into(), message, metadata, alternatives }).into()
+    }
+
+    /// Adds what to do next, where the command knows better than the reason alone.
+    pub(super) fn advise(mut self, lines: impl FnOnce(&Refusal) -> Vec<String>) -> Failure {
+        if let Failure::Refused { refusal, advice } = &mut self {
+            advice.extend(lines(refusal));
+        }
+        self
+    }
+
+    /// Adds how to find out whether the request was done after all.
+    pub(super) fn advise_if_in_doubt(mut self, line: impl FnOnce() -> String) -> Failure {
+        if let Failure::Unreachable { unreachable, advice } = &mut self
+            && unreachable.in_doubt
+        {
+            advice.push(line());
+        }
+        self
+    }
+
+    pub(super) fn report(&self, output: Output) -> ExitCode {
+        let text = match output {
+            Output::Table => self.text(),
+            Output::Json => self.json(),
+        };
+        if let Some(text) = text {
+            // If standard error is gone too, the exit code still tells.
+            let _ = writeln!(anstream::stderr(), "{text}");
+        }
+        self.exit_code()
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Failure::NobodyListens => 0,
+            Failure::Refused { .. } | Failure::Local { .. } | Failure::Failed(_) => 1,
+            Failure::Usage(_) => 2,
+            Failure::Unreachable { .. } => 3,
+        })
+    }
+
+    fn text(&self) -> Option<String> {
+        let mut lines = Vec::new();
+        match self {
+            Failure::NobodyListens => return None,
+            Failure::Usage(message) => lines.push(message.clone()),
+            Failure::Local { doing, source } => lines.push(format!("{doing}: {source}")),
+            Failure::Failed(_) => lines.push(self.to_string()),
+            Failure::Refused { refusal, advice } => {
+                lines.push(plain(&with_local_times(&refusal.to_string())));
+                if !refusal.alternatives.is_empty() {
+                    lines.push("Free at that time:".into());
+                }
+                for seat in &refusal.alternatives {
+                    let mut about = vec![seat.label.clone(), short(&seat.area)];
+                    about.extend(seat.amenities.iter().cloned());
+                    about.extend(seat.accessible.then(|| "accessible".to_owned()));
+                    about.retain(|part| !part.is_empty());
+                    lines.push(plain(&format!("  {}  {}", short(&seat.name), about.join(", "))));
+                }
+                lines.extend(advice.iter().cloned());
+            }
+            Failure::Unreachable { unreachable, advice } => {
+                lines.push("no cluster in reach:".into());
+                for (url, trouble) in &unreachable.endpoints {
+                    let trouble = trouble.as_deref().unwrap_or("not tried");
+                    lines.push(plain(&format!("  {url}  {trouble}")));
+                }
+                lines.extend(advice.iter().cloned());
+                lines.push("Start one on this computer with: carrel demo".into());
+                lines.push("Name another one with --endpoints or CARREL_ENDPOINTS.".into());
+            }
+        }
+        Some(format!("\x1b[1;31merror:\x1b[0m {}", lines.join("\n")))
+    }
+
+    fn json(&self) -> Option<String> {
+        let nothing = BTreeMap::new();
+        let of = |code, reason, message| Body { code, reason, message, alternatives: Vec::new(), metadata: &nothing };
+        let message = match self {
+            Failure::Local { source, .. } => format!("{self}: {source}"),
+            Failure::Unreachable { .. } => {
+                format!("{self}. Start one with `carrel demo`, or name another with --endpoints.")
+            }
+            Failure::Refused { .. } | Failure::Failed(_) | Failure::Usage(_) | Failure::NobodyListens => {
+                self.to_string()
+            }
+        };
+        let error = match self {
+            Failure::NobodyListens => return None,
+            Failure::Refused { refusal, .. } => Body {
+                code: refusal.code_name(),
+                reason: &refusal.reason,
+                message: &refusal.message,
+                alternatives: refusal.alternatives.iter().map(|seat| seat.name.as_str()).collect(),
+                metadata: &refusal.metadata,
+            },
+            Failure::Usage(_) => of("INVALID_ARGUMENT", "USAGE", &message),
+            Failure::Local { .. } | Failure::Failed(_) => of("FAILED_PRECONDITION", "LOCAL_FAILURE", &message),
+            Failure::Unreachable { .. } => of("UNAVAILABLE", "NO_CLUSTER", &message),
+        };
+        Some(serde_json::to_string(&Document { error }).expect("strings and maps of strings are always JSON"))
+    }
+}
+
+/// What to do next if a reservation is somebody else's; of those that never were, the service says the same.
+pub(super) fn see_your_own(refusal: &Refusal) -> Vec<String> {
+    let is_foreign = refusal.reason == "NOT_PERMITTED";
+    is_foreign.then(|| "See yours with: carrel reservations".to_owned()).into_iter().collect()
+}
+
+/// The moments in a message of the service, which knows no reader's zone, on this computer's clock.
+fn with_local_times(message: &str) -> String {
+    with_times_in(message, &TimeZone::system())
+}
+
+fn with_times_in(message: &str, zone: &TimeZone) -> String {
+    message
+        .split_inclusive(' ')
+        .map(|word| {
+            let bare = word.trim_end_matches([' ', ',', ';', ':', '.']);
+            match bare.parse::<Timestamp>() {
+                Ok(moment) => format!("{}{}", shown_moment(moment, zone), &word[bare.len()..]),
+                Err(_) => word.to_owned(),
+            }
+        })
+        .collect()
+}
+
+/// What to do next after a refusal, whatever the command was.
+fn general_advice(refusal: &Refusal) -> Vec<String> {
+    let line = match refusal.reason.as_str() {
+        "SESSION_EXPIRED" => "Log in with: carrel login NAME",
+        "BRANCH_NOT_FOUND" | "AREA_NOT_FOUND" => "See what there is with: carrel branches",
+        "SEAT_NOT_FOUND" => "See what there is with: carrel seats search --branch B",
+        "RESERVATION_NOT_FOUND" | "OWN_OVERLAP" | "STATE_CONFLICT" | "QUOTA_EXCEEDED" => {
+            "See yours with: carrel reservations --upcoming"
+        }
+        "CLOSED" => "See when it is open with: carrel seats show SEAT",
+        "USER_NOT_FOUND" | "RECIPIENT_NOT_FOUND" => "Find accounts with: carrel users list 'a*'",
+        "WAITLIST_ENTRY_NOT_FOUND" => "See yours with: carrel waitlist list",
+        "MESSAGE_NOT_FOUND" => "See yours with: carrel messages",
+        "SUSPENDED" => "See until when with: carrel whoami",
+        _ => return Vec::new(),
+    };
+    vec![line.to_owned()]
+}
+
+#[cfg(test)]
+mod tests {
+    use carrel_proto::v1;
+
+    use super::*;
+
+    fn taken() -> Failure {
+        let free = v1::Seat {
+            name: "branches/main/seats/r-102".into(),
+            area: "branches/main/areas/hall".into(),
+            label: "R 102".into(),
+            amenities: vec!["power".into()],
+            ..Default::default()
+        };
+        let refusal = Refusal {
+            code: Code::FailedPrecondition,
+            reason: "SEAT_TAKEN".into(),
+            message: "the seat is taken".into(),
+            metadata: BTreeMap::new(),
+            alternatives: vec![free],
+        };
+        Failure::from(ClientError::Refused(refusal))
+    }
+
+    #[test]
+    fn a_refusal_is_told_to_people_with_what_to_do() {
+        let text = taken().advise(|_| vec!["Wait for it with: carrel waitlist join".into()]).text();
+        let text = anstream::adapter::strip_str(text.as_deref().expect("there is something to say")).to_string();
+        assert_eq!(
+            text,
+            "error: the seat is taken (SEAT_TAKEN)\n\
+             Free at that time:\n  main/r-102  R 102, main/hall, power\n\
+             Wait for it with: carrel waitlist join"
+        );
+    }
+
+    #[test]
+    fn a_refusal_is_told_to_programs_in_the_agreed_shape() {
+        assert_eq!(
+            taken().json().as_deref(),
+            Some(
+                r#"{"error":{"code":"FAILED_PRECONDITION","reason":"SEAT_TAKEN","message":"the seat is taken","alternatives":["branches/main/seats/r-102"]}}"#
+            )
+        );
+        let refused = Failure::refused(Code::NotFound, "BRANCH_NOT_FOUND", "there is no branch x".into());
+        assert_eq!(
+            refused.json().as_deref(),
+            Some(r#"{"error":{"code":"NOT_FOUND","reason":"BRANCH_NOT_FOUND","message":"there is no branch x"}}"#)
+        );
+    }
+
+    #[test]
+    fn moments_are_told_on_the_clock_of_the_reader() {
+        let zone = TimeZone::get("Europe/Berlin").expect("the zone is known");
+        assert_eq!(
+            with_times_in("that opens at 2026-11-21T21:45:00Z, not before: 17 reservations/3 v1.", &zone),
+            "that opens at 2026-11-21 22:45 CET, not before: 17 reservations/3 v1."
+        );
+    }
+
+    #[test]
+    fn nobody_in_reach_names_who_was_asked_and_how_to_start_one() {
+        let unreachable = Unreachable {
+            endpoints: vec![("http://a:1".into(), Some("Connection refused".into())), ("http://b:1".into(), None)],
+            in_doubt: true,
+        };
+        let failure = Failure::from(ClientError::Unreachable(unreachable)).advise_if_in_doubt(|| "Ask again.".into());
+        let text = failure.text().expect("there is something to say");
+        for part in ["http://a:1  Connection refused", "http://b:1  not tried", "Ask again.", "carrel demo"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(failure.json().expect("there is something to say").contains(r#""reason":"NO_CLUSTER""#));
+    }
+}

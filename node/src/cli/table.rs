@@ -1,0 +1,88 @@
+//! How answers look to people: columns without lines around them, and text from others made harmless.
+
+use comfy_table::{Attribute, Cell, ContentArrangement, Table, TableStyle, presets};
+
+/// Rows under bold headings; or `empty` if there are none.
+pub(super) fn table<const N: usize>(headings: [&str; N], rows: Vec<[String; N]>, empty: &str) -> String {
+    if rows.is_empty() {
+        return empty.to_owned();
+    }
+    let mut table = bare();
+    table.set_header(headings.map(|heading| Cell::new(heading).add_attribute(Attribute::Bold)));
+    table.add_rows(rows.into_iter().map(|row| row.map(|text| plain(&text))));
+    laid_out(table)
+}
+
+/// One thing: what is known about it, a line each.
+pub(super) fn facts(rows: Vec<(&str, String)>) -> String {
+    let mut table = bare();
+    let known = rows.into_iter().filter(|(_, text)| !text.is_empty());
+    table.add_rows(known.map(|(what, text)| [Cell::new(what).add_attribute(Attribute::Bold), Cell::new(plain(&text))]));
+    laid_out(table)
+}
+
+/// `CHECKED_IN` of `STATE_CHECKED_IN` as `checked in`.
+pub(super) fn words(enum_value: &str, prefix: &str) -> String {
+    enum_value.strip_prefix(prefix).unwrap_or(enum_value).to_lowercase().replace('_', " ")
+}
+
+/// `1 seat`, `2 seats`.
+pub(super) fn counted(count: i64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// Without anything that could move the cursor, colour the terminal or turn the text around.
+pub(super) fn plain(text: &str) -> String {
+    let harmless = |c: char| match c {
+        '\n' | '\t' => c,
+        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => char::REPLACEMENT_CHARACTER,
+        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        c => c,
+    };
+    text.chars().map(harmless).collect()
+}
+
+fn bare() -> Table {
+    const STYLE: TableStyle = presets::NOTHING;
+    let mut table = Table::new();
+    // On a terminal it keeps to its width; elsewhere a row stays a line.
+    table.load_style(STYLE).set_content_arrangement(ContentArrangement::Dynamic);
+    table
+}
+
+fn laid_out(mut table: Table) -> String {
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.trim_fmt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up_without_lines() {
+        let text = table(["SEAT", "FREE"], vec![["a".into(), "yes".into()], ["main/b".into(), "no".into()]], "none");
+        assert_eq!(text, "SEAT    FREE\na       yes\nmain/b  no");
+        assert_eq!(table(["SEAT"], Vec::new(), "No seat fits."), "No seat fits.");
+    }
+
+    #[test]
+    fn unknown_facts_are_left_out() {
+        let text = facts(vec![("Seat", "main/a".into()), ("Free until", String::new()), ("Area", "hall".into())]);
+        assert_eq!(text, "Seat  main/a\nArea  hall");
+    }
+
+    #[test]
+    fn text_of_others_cannot_steer_the_terminal() {
+        assert_eq!(plain("a\x1b[31mb\u{202e}c\nd"), "a\u{fffd}[31mb\u{fffd}c\nd");
+    }
+
+    #[test]
+    fn enum_values_read_as_words() {
+        assert_eq!(words("STATE_CHECKED_IN", "STATE_"), "checked in");
+        assert_eq!(counted(1, "seat", "seats"), "1 seat");
+        assert_eq!(counted(0, "seat", "seats"), "0 seats");
+    }
+}

@@ -1,0 +1,198 @@
+//! Waiting for a seat, and answering the offer when one comes free.
+
+use carrel_proto::client::new_request_id;
+use carrel_proto::v1;
+use carrel_proto::v1::waitlist_entry::{State, Target};
+use carrel_proto::v1::{join_waitlist_request, waitlist_entry};
+use clap::{ArgGroup, Args, Subcommand};
+
+use super::context::{Context, Zones};
+use super::errors::{Failure, see_your_own};
+use super::names::{self, AreaName, SeatName, short};
+use super::pages::{self, PAGE_SIZE};
+use super::reservations::outcome;
+use super::table::{table, words};
+use super::time::{Moment, interval, shown_interval};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Wait for a seat that is taken
+    #[command(subcommand)]
+    Waitlist(Waitlist),
+    /// Accept or decline a seat that was offered
+    #[command(subcommand)]
+    Offers(Offers),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Waitlist {
+    /// Wait for one seat, or for any seat of a branch or an area
+    #[command(after_help = "\
+Examples:
+  carrel waitlist join --seat main/r-101 --from 14:00 --to 16:00
+  carrel waitlist join --branch main --area hall --power --from 14:00 --to 16:00")]
+    Join(Join),
+    /// List what you wait for
+    List,
+    /// Give up a place
+    Leave {
+        /// Number of the entry, for example 5
+        #[arg(value_name = "W", value_parser = names::waitlist_entry)]
+        entry: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Offers {
+    /// Take the seat: the offer becomes a reservation
+    Accept {
+        /// Number of the reservation that is offered, for example 17
+        #[arg(value_name = "R", value_parser = names::reservation)]
+        reservation: String,
+    },
+    /// Leave the seat to the next who waits
+    Decline {
+        /// Number of the reservation that is offered, for example 17
+        #[arg(value_name = "R", value_parser = names::reservation)]
+        reservation: String,
+    },
+}
+
+#[derive(Args, Debug)]
+#[command(group = ArgGroup::new("target").required(true).args(["seat", "branch"]))]
+pub(super) struct Join {
+    /// This seat and no other
+    #[arg(long, value_name = "SEAT")]
+    seat: Option<SeatName>,
+    /// Any seat of this branch
+    #[arg(long, value_name = "B", value_parser = names::branch)]
+    branch: Option<String>,
+    /// Any seat of this area of the branch
+    #[arg(long, value_name = "A", requires = "branch", conflicts_with = "seat")]
+    area: Option<AreaName>,
+    /// Only with a power socket
+    #[arg(long, conflicts_with = "seat")]
+    power: bool,
+    /// Only with a monitor
+    #[arg(long, conflicts_with = "seat")]
+    monitor: bool,
+    /// Only accessible seats
+    #[arg(long, conflicts_with = "seat")]
+    accessible: bool,
+    /// Begin
+    #[arg(long, value_name = "T")]
+    from: Moment,
+    /// End
+    #[arg(long, value_name = "T")]
+    to: Moment,
+}
+
+pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Waitlist(Waitlist::Join(join)) => self::join(context, join).await,
+        Command::Waitlist(Waitlist::List) => list(context).await,
+        Command::Waitlist(Waitlist::Leave { entry }) => leave(context, entry).await,
+        Command::Offers(Offers::Accept { reservation }) => accept(context, reservation).await.map_err(foreign),
+        Command::Offers(Offers::Decline { reservation }) => decline(context, reservation).await.map_err(foreign),
+    }
+}
+
+async fn join(context: &Context, join: Join) -> Result<(), Failure> {
+    let mut amenities = Vec::new();
+    amenities.extend(join.power.then(|| "power".to_owned()));
+    amenities.extend(join.monitor.then(|| "monitor".to_owned()));
+    let (branch, target) = match (join.seat, join.branch, join.area) {
+        (Some(seat), _, _) => (seat.branch, join_waitlist_request::Target::Seat(seat.name)),
+        (None, Some(branch), Some(area)) => {
+            let area = area.within(&branch);
+            (branch, join_waitlist_request::Target::Area(area))
+        }
+        (None, Some(branch), None) => (branch.clone(), join_waitlist_request::Target::Branch(branch)),
+        (None, None, _) => return Err(Failure::Usage("say what to wait for: --seat SEAT or --branch B".into())),
+    };
+    let interval = interval(context, &branch, &join.from, &join.to).await?;
+    let request = v1::JoinWaitlistRequest {
+        request_id: new_request_id(),
+        target: Some(target),
+        amenities,
+        accessible: join.accessible,
+        interval: Some(interval),
+    };
+    let response = context.wait(context.client()?.join_waitlist(request)).await?;
+    let zones = context.zones_for_text().await;
+    context.answer(&response, || {
+        let entry = response.entry.clone().unwrap_or_default();
+        let place = format!("entry {}, {}, {}", short(&entry.name), target_of(&entry), when(&entry, zones));
+        if entry.state() == State::Offered {
+            let number = short(&entry.reservation);
+            format!("A seat is free and offered to you: {place}.\nTake it with: carrel offers accept {number}")
+        } else {
+            format!("You are on the waitlist: {place}.\nOffers arrive in: carrel inbox --follow")
+        }
+    })
+}
+
+async fn list(context: &Context) -> Result<(), Failure> {
+    let client = context.client()?;
+    let response = pages::all(async |page_token| {
+        let request = v1::ListWaitlistEntriesRequest { page_size: PAGE_SIZE, page_token, read: None };
+        context.wait(client.list_waitlist_entries(request)).await
+    });
+    let response = response.await?;
+    let zones = if response.entries.is_empty() { &Zones::default() } else { context.zones_for_text().await };
+    context.answer(&response, || {
+        let row = |entry: &v1::WaitlistEntry| {
+            let state = words(entry.state().as_str_name(), "STATE_");
+            let mut with = entry.amenities.clone();
+            with.extend(entry.accessible.then(|| "accessible".to_owned()));
+            let with = with.join(", ");
+            [short(&entry.name), target_of(entry), with, when(entry, zones), state, short(&entry.reservation)]
+        };
+        let headings = ["NUMBER", "WAITS FOR", "WITH", "WHEN", "STATE", "OFFER"];
+        table(headings, response.entries.iter().map(row).collect(), "You wait for nothing.")
+    })?;
+    context.remark_if_cut(&response);
+    Ok(())
+}
+
+async fn leave(context: &Context, name: String) -> Result<(), Failure> {
+    let request = v1::LeaveWaitlistRequest { request_id: new_request_id(), name: name.clone() };
+    let response = context.wait(context.client()?.leave_waitlist(request)).await?;
+    context.answer(&response, || format!("Entry {} left the waitlist.", short(&name)))
+}
+
+fn foreign(failure: Failure) -> Failure {
+    failure.advise(see_your_own)
+}
+
+async fn accept(context: &Context, reservation: String) -> Result<(), Failure> {
+    let request = v1::AcceptOfferRequest { request_id: new_request_id(), reservation };
+    let response = context.wait(context.client()?.accept_offer(request)).await?;
+    let zones = context.zones_for_text().await;
+    context.answer(&response, || outcome("Accepted", response.reservation.as_ref(), zones))
+}
+
+async fn decline(context: &Context, reservation: String) -> Result<(), Failure> {
+    let request = v1::DeclineOfferRequest { request_id: new_request_id(), reservation };
+    let response = context.wait(context.client()?.decline_offer(request)).await?;
+    let zones = context.zones_for_text().await;
+    context.answer(&response, || outcome("Declined", response.reservation.as_ref(), zones))
+}
+
+/// `seat main/r-101`, `any of main/hall`, `any of main`.
+fn target_of(entry: &v1::WaitlistEntry) -> String {
+    match &entry.target {
+        Some(Target::Seat(name)) => format!("seat {}", short(name)),
+        Some(Target::Area(name) | Target::Branch(name)) => format!("any of {}", short(name)),
+        None => String::new(),
+    }
+}
+
+fn when(entry: &v1::WaitlistEntry, zones: &Zones) -> String {
+    let place = match &entry.target {
+        Some(Target::Seat(name) | Target::Area(name) | waitlist_entry::Target::Branch(name)) => name.as_str(),
+        None => "",
+    };
+    let interval = entry.interval.unwrap_or_default();
+    shown_interval(interval.start_time.as_ref(), interval.end_time.as_ref(), &zones.of_or_utc(place))
+}
