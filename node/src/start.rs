@@ -65,6 +65,9 @@ fn log_to_stderr(config: &NodeConfig) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_new(&config.log)
         .with_context(|| format!("--log {:?} is not a filter; an example is info,openraft=error", config.log))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that cannot be written, on a full disk or into a closed pipe, is lost; complaining of it would panic in
+    // the middle of whatever had something to say.
+    let lines = lines.log_internal_errors(false);
     let set = match config.log_format {
         LogFormat::Text => lines.with_ansi(false).try_init(),
         LogFormat::Json => lines.json().try_init(),

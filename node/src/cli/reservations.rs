@@ -69,7 +69,7 @@ pub(super) struct Reserve {
     /// BRANCH/SEAT, for example main/r-101
     #[arg(value_name = "SEAT")]
     seat: SeatName,
-    /// Begin
+    /// Begin: HH:MM today, or a date and a time
     #[arg(long, value_name = "T")]
     from: Moment,
     /// End

@@ -56,7 +56,7 @@ pub(super) struct Search {
     /// Only with this amenity; may be repeated
     #[arg(long = "amenity", value_name = "TEXT")]
     amenities: Vec<String>,
-    /// Free from [default: now]
+    /// Free from: HH:MM today, or a date and a time [default: now]
     #[arg(long, value_name = "T", requires = "to")]
     from: Option<Moment>,
     /// Free until

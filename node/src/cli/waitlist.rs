@@ -79,7 +79,7 @@ pub(super) struct Join {
     /// Only accessible seats
     #[arg(long, conflicts_with = "seat")]
     accessible: bool,
-    /// Begin
+    /// Begin: HH:MM today, or a date and a time
     #[arg(long, value_name = "T")]
     from: Moment,
     /// End
