@@ -21,7 +21,7 @@ const PATIENT: Options = Options {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Read out the catalogue of branches, areas, seats, hours and policies
+    /// Import or export the catalogue: branches, areas, seats, opening hours and policies
     #[command(subcommand)]
     Catalog(Catalog),
 }

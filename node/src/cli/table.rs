@@ -42,6 +42,9 @@ pub(super) fn plain(text: &str) -> String {
     text.chars().map(harmless).collect()
 }
 
+/// A narrower terminal breaks the lines itself.
+const WIDTH_MIN: u16 = 60;
+
 fn bare() -> Table {
     const STYLE: TableStyle = presets::NOTHING;
     let mut table = Table::new();
@@ -53,6 +56,10 @@ fn bare() -> Table {
 fn laid_out(mut table: Table) -> String {
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
+    }
+    // Columns of a letter or two help nobody, and a terminal of unknown size says that it has no width at all.
+    if table.width().is_some_and(|width| width < WIDTH_MIN) {
+        table.set_width(WIDTH_MIN);
     }
     table.trim_fmt()
 }

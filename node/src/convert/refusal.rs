@@ -386,7 +386,7 @@ pub fn message_too_large(max_bytes: usize) -> Status {
 
 #[must_use]
 pub fn no_session() -> Status {
-    let message = "log in first: this needs a session, sent as \"authorization: Bearer TOKEN\"";
+    let message = "log in first: this needs a session; a program sends it as \"authorization: Bearer TOKEN\"";
     No::new(Code::Unauthenticated, "SESSION_EXPIRED", message).into_status()
 }
 
