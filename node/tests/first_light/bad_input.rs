@@ -130,4 +130,24 @@ fn usage_is_told_apart(demo: &Demo) {
         .expect("the carrel binary starts");
     assert!(!clash.status.success());
     assert!(String::from_utf8_lossy(&clash.stderr).contains(&demo.port.to_string()), "{clash:?}");
+    nothing_is_thrown_away_in_vain(demo);
+}
+
+/// `--fresh` clears a directory only when nothing else stands in the way.
+fn nothing_is_thrown_away_in_vain(demo: &Demo) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let kept = dir.path().join("replica-0");
+    std::fs::create_dir(&kept).expect("a directory can be made");
+    let in_use = demo.port.to_string();
+    let missing = dir.path().join("missing.yaml");
+    let missing = missing.to_str().expect("a path is text");
+    for args in [["--port", &in_use], ["--catalog", missing]] {
+        let ran = Command::new(env!("CARGO_BIN_EXE_carrel"))
+            .args(["demo", "--fresh", "--dir"])
+            .arg(dir.path())
+            .args(args)
+            .output()
+            .expect("the carrel binary starts");
+        assert!(!ran.status.success() && kept.exists(), "{args:?}: {ran:?}");
+    }
 }
