@@ -39,7 +39,7 @@ const DEFAULT_ENDPOINTS: &str = "http://127.0.0.1:7400,http://127.0.0.1:7401,htt
 
 /// Study seats for a library: search, reserve, check in, wait, and be told.
 #[derive(Debug, Parser)]
-#[command(name = "carrel", version, propagate_version = true, max_term_width = 100)]
+#[command(name = "carrel", version, propagate_version = true, max_term_width = 100, arg_required_else_help = true)]
 #[command(after_help = "\
 Names may be short or long: amy or users/amy, main/r-101 or branches/main/seats/r-101, 17 or reservations/17.
 Times are RFC 3339 (2027-03-01T10:00:00+01:00), HH:MM today, or YYYY-MM-DDTHH:MM; the last two in the branch's zone.

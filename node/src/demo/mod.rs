@@ -144,14 +144,30 @@ async fn restart(replica: u32, dir: &std::path::Path, json: bool) -> anyhow::Res
         tokio::time::sleep(LOOK_BUSY).await;
     }
     let pid = record::read_ready(dir)?.pids.get(replica as usize).copied();
-    say_restarted(&Exit { ordinal: replica, pid: pid.context("the demo has fewer replicas now")? }, json)
+    let pid = pid.context("the demo has fewer replicas now")?;
+    say_restarted(&Exit { ordinal: replica, pid, complaint: None }, json)
 }
 
 fn say_restarted(restarted: &Exit, json: bool) -> anyhow::Result<()> {
     if json {
         return record::print_line(restarted);
     }
-    record::print(&format!("Replica {} has been started again, pid {}.\n", restarted.ordinal, restarted.pid))
+    let Exit { ordinal, pid, complaint } = restarted;
+    let why = complaint.as_ref().map(|complaint| format!(" It had ended: {complaint}")).unwrap_or_default();
+    record::print(&format!("Replica {ordinal} has been started again, pid {pid}.{why}\n"))
+}
+
+/// No step has succeeded for a while.
+struct Failing {
+    since: Instant,
+    /// Of the last one.
+    error: String,
+}
+
+impl Failing {
+    fn is_hopeless(&self) -> bool {
+        self.since.elapsed() > STUCK_LIMIT
+    }
 }
 
 struct Demo {
@@ -160,6 +176,8 @@ struct Demo {
     record: Record,
     processes: Processes,
     steward: Steward,
+    /// Steps fail now and then, as when a leader has just gone; this one is looked at again.
+    failing: Option<Failing>,
     /// Held as long as the demo runs: two on one directory would fight over it.
     _lock: File,
 }
@@ -202,7 +220,7 @@ impl Demo {
         Furnishing::accounts(&args.dir)?;
         let processes = Processes::new(&args.dir, ports, args.log.clone())?;
         let steward = Steward::new(ports, args.tls.then(|| keys(&args.dir)).transpose()?);
-        Ok(Self { args, json, record, processes, steward, _lock: lock })
+        Ok(Self { args, json, record, processes, steward, failing: None, _lock: lock })
     }
 
     async fn run(mut self) -> anyhow::Result<()> {
@@ -263,6 +281,13 @@ impl Demo {
             progress.set_message(outlook.clone());
             match plan {
                 Plan::Settled => return Ok(()),
+                Plan::Next { step, .. } if self.failing.as_ref().is_some_and(Failing::is_hopeless) => {
+                    let why = self.failing.take().map(|failing| failing.error).unwrap_or_default();
+                    bail!(
+                        "{step} does not succeed: {why}\nThe volume of replica I is {0}/replica-I, its log {0}/replica-I.log.",
+                        self.args.dir.display()
+                    );
+                }
                 Plan::Stuck(problem) => {
                     if stuck_since.get_or_insert_with(Instant::now).elapsed() > STUCK_LIMIT {
                         bail!(
@@ -294,8 +319,12 @@ impl Demo {
         let plan = carrel_membership::plan(&observed, &self.desired());
         if let Plan::Next { step, because } = &plan {
             tracing::info!(%step, %because, "membership");
-            if let Err(error) = self.steward.perform(step, &mut self.record, &mut self.processes).await {
-                tracing::info!(%step, "not done: {error:#}");
+            match self.steward.perform(step, &mut self.record, &mut self.processes).await {
+                Ok(()) => self.failing = None,
+                Err(error) => {
+                    let since = self.failing.take().map_or_else(Instant::now, |failing| failing.since);
+                    self.failing = Some(Failing { since, error: format!("{error:#}") });
+                }
             }
         }
         plan

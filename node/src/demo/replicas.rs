@@ -89,11 +89,14 @@ impl Ports {
 }
 
 /// A replica that was started again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Exit {
     #[serde(rename = "restarted")]
     pub ordinal: u32,
     pub pid: u32,
+    /// Why it ended, if it was itself that gave up.
+    #[serde(skip)]
+    pub complaint: Option<String>,
 }
 
 /// Whoever wants a replica restarted makes this file; it is taken away when that is done.
@@ -117,6 +120,8 @@ struct Replica {
     ended_at: Option<Instant>,
     /// In a row.
     failures: usize,
+    /// It ended by itself and not well.
+    gave_up: bool,
 }
 
 impl Processes {
@@ -178,6 +183,7 @@ impl Processes {
             if replica.ended_at.is_none()
                 && let Some(status) = replica.child.try_wait()?
             {
+                replica.gave_up = status.code().is_some_and(|code| code != 0);
                 replica.ended_at = Some(Instant::now());
                 let failed = status.code().is_some() && replica.started_at.elapsed() < SOON;
                 replica.failures = if failed { replica.failures + 1 } else { 0 };
@@ -195,10 +201,12 @@ impl Processes {
                 continue;
             }
             let failures = replica.failures;
+            let gave_up = replica.gave_up;
+            let complaint = if gave_up { self.last_complaint(ordinal) } else { None };
             self.stop(ordinal).await;
             let mut replica = self.spawn(ordinal)?;
             replica.failures = failures;
-            restarted.push(Exit { ordinal, pid: replica.pid });
+            restarted.push(Exit { ordinal, pid: replica.pid, complaint });
             self.replicas.insert(ordinal, replica);
         }
         Ok(restarted)
@@ -291,11 +299,19 @@ impl Processes {
         }
         let child = command.spawn().with_context(|| format!("cannot start replica {ordinal}"))?;
         let pid = child.id().context("a replica ended before it began")?;
-        Ok(Replica { child, pid, started_at: Instant::now(), ended_at: None, failures: 0 })
+        Ok(Replica { child, pid, started_at: Instant::now(), ended_at: None, failures: 0, gave_up: false })
     }
 
     fn log_file(&self, ordinal: u32) -> PathBuf {
         self.dir.join(format!("replica-{ordinal}.log"))
+    }
+
+    /// What it said last of what went wrong.
+    fn last_complaint(&self, ordinal: u32) -> Option<String> {
+        let words = self.last_words(ordinal);
+        let line = words.lines().rev().find(|line| line.contains("error: ") || line.contains(" ERROR "))?;
+        let said = line.split_once("failure=").or_else(|| line.split_once("error: "));
+        Some(said.map_or(line, |(_, said)| said).to_owned())
     }
 
     /// The last lines of a replica's log.

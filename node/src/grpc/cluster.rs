@@ -2,6 +2,7 @@
 //! once or as it changes, for anybody, and handing over leadership, for admins.
 
 use std::collections::{BTreeSet, HashMap};
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use crate::convert::refusal;
 use crate::grpc::session::named_by;
 use crate::grpc::{backup, cluster_watch};
 use crate::live::LiveNode;
+use crate::raft::identity::IdentityError;
 use crate::raft::membership::{AdminError, ClusterStatus, LogPosition, MemberStatus, Role};
 use crate::raft::node::{Identity, JoinError};
 use crate::raft::snapshots::StateHash;
@@ -337,6 +339,7 @@ fn admin_refusal(code: Code, reason: &str, message: impl Into<String>) -> Status
 
 fn not_joined(error: &JoinError) -> Status {
     let (code, reason) = match error {
+        JoinError::Identity(IdentityError::Io { .. }) => (Code::FailedPrecondition, "VOLUME_UNUSABLE"),
         JoinError::Identity(_) => (Code::FailedPrecondition, "OTHER_IDENTITY"),
         JoinError::Start(_) => (Code::Internal, "NOT_STARTED"),
         JoinError::Stopping => (Code::Unavailable, "DRAINING"),
@@ -344,7 +347,14 @@ fn not_joined(error: &JoinError) -> Status {
         JoinError::NotFoundedInTime => (Code::Unavailable, "NOT_FOUNDED_IN_TIME"),
         JoinError::Refused(refused) => return not_done(refused),
     };
-    admin_refusal(code, reason, error.to_string())
+    // Whoever runs the nodes is to read of a full disk, not only of a directory that cannot be used.
+    let mut message = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        message += &format!(": {cause}");
+        source = cause.source();
+    }
+    admin_refusal(code, reason, message)
 }
 
 fn not_done(error: &AdminError) -> Status {
