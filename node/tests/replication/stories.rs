@@ -142,6 +142,8 @@ pub async fn a_stopping_leader_hands_over<M: Machines>() {
     let follower = cluster.follower().await;
     let new = cluster.node(leader).transfer_leadership(Some(cluster.id(follower))).await.expect("it is alive");
     assert_eq!(new.leader, cluster.id(follower));
+    // It leads once the first entry of its term is applied; until then the old leader may not know that it does not.
+    cluster.until("the heir leads", || cluster.replica(follower).leadership().get().is_some()).await;
     assert_eq!(cluster.leader().await, follower);
 
     cluster.register(follower, "ada").await.expect("a leader");
