@@ -2,7 +2,11 @@
 //!
 //! It keeps one connection per node, prefers the node that answered last, lets failing nodes rest, and repeats a call
 //! whose outcome is unknown on the next node. A repeated request is the same message with the same `request_id`, and
-//! the cluster answers the same request once, so a retry is free. A refusal is an answer and is never repeated.
+//! the cluster answers the same request once, so a retry is free. A refusal is an answer and is never repeated, but for
+//! one: who is turned away because there is too much to do comes back when it was told to.
+//!
+//! A node that has not answered this client yet may hang. While it says nothing the same call is made on a second and
+//! a third, and the first answer counts; once a node has answered it is trusted with calls of its own.
 
 mod error;
 mod methods;
@@ -13,16 +17,18 @@ mod watch;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 pub use error::{ClientError, ERROR_DOMAIN, InvalidEndpoint, InvalidToken, Refusal, Unreachable};
 pub use tls::Tls;
-pub use watch::InboxWatch;
+pub use watch::{InboxWatch, News};
 
-use error::{Trouble, Verdict, judge};
-use pool::Pool;
+use error::{OVERLOADED, Trouble, Verdict, judge};
+use pool::{Pool, jittered};
 
 /// A call ends after this long, whatever was asked for: the cluster remembers the outcome of a request for 15 minutes,
 /// and a repetition that arrives later would be done a second time.
@@ -106,19 +112,15 @@ impl Client {
         F: Future<Output = Result<Response<R>, Status>>,
     {
         let mut attempts = self.attempts();
-        loop {
-            let node = attempts.next_node().await?;
-            let limit = attempts.attempt_limit();
+        let ask = |node: usize, limit: Duration| {
             let mut attempt = self.request(request.clone());
             attempt.set_timeout(limit);
-            // The timeout of the request ends at the response's headers, this one at its last byte.
-            match tokio::time::timeout(limit, method(self.pool.channel(node), attempt)).await {
-                Ok(Ok(response)) => {
-                    self.pool.answered(node);
-                    return Ok(response.into_inner());
-                }
-                Ok(Err(status)) => attempts.failed(node, judge(status))?,
-                Err(_) => attempts.failed(node, Verdict::NodeFailed(Trouble::silent_for(limit)))?,
+            let answering = method(self.pool.channel(node), attempt);
+            async move { answering.await.map_err(judge) }
+        };
+        loop {
+            if let Some((_, response)) = attempts.try_once(&ask).await? {
+                return Ok(response.into_inner());
             }
         }
     }
@@ -135,6 +137,9 @@ impl Client {
         Attempts {
             pool: self.pool.clone(),
             attempt_timeout: self.options.attempt_timeout,
+            not_before: Instant::now(),
+            turned_away: 0,
+            last_refusal: None,
             ends: Instant::now() + self.options.deadline.min(LONGEST_DEADLINE),
             last: vec![None; self.pool.endpoints().count()],
             in_doubt: false,
@@ -153,16 +158,76 @@ struct Attempts {
     pool: Arc<Pool>,
     attempt_timeout: Duration,
     ends: Instant,
+    /// When whoever was turned away may come back.
+    not_before: Instant,
+    /// How often.
+    turned_away: u32,
+    /// If that is what became of the last attempt.
+    last_refusal: Option<Refusal>,
     /// By node: why its last attempt of this call failed.
     last: Vec<Option<Trouble>>,
     /// True once a node may have acted on the request without telling.
     in_doubt: bool,
 }
 
+/// How long a node that has never answered may say nothing until another is asked beside it: several times what a call
+/// takes, and not yet a pause for a person.
+const HEDGE_AFTER: Duration = Duration::from_millis(250);
+/// A node that says nothing, the one beside it, and one more: of so many one lives, or none can answer.
+const AT_ONCE_MAX: usize = 3;
+/// Who is turned away again and again waits up to so many times as long as it is told, for others are, too.
+const PATIENCE_MAX: u32 = 8;
+
 impl Attempts {
+    /// One attempt; more side by side while no node among them is known to be alive. Nothing if all have failed and
+    /// there is time for another round.
+    async fn try_once<T, F>(&mut self, ask: impl Fn(usize, Duration) -> F) -> Result<Option<(usize, T)>, ClientError>
+    where
+        F: Future<Output = Result<T, Verdict>>,
+    {
+        let first = self.next_node().await?;
+        let mut asked = vec![first];
+        let mut under_way = FuturesUnordered::new();
+        let limited = |node: usize, limit: Duration| {
+            let asking = ask(node, limit);
+            // The timeout of a request ends at the response's headers, this one at its last byte.
+            async move {
+                let silent = Verdict::NodeFailed(Trouble::silent_for(limit));
+                (node, tokio::time::timeout(limit, asking).await.unwrap_or(Err(silent)))
+            }
+        };
+        under_way.push(limited(first, self.attempt_limit()));
+        loop {
+            let is_known = asked.len() == AT_ONCE_MAX || asked.iter().any(|&node| self.pool.is_alive(node));
+            let another = if is_known { None } else { self.pool.another(&asked) };
+            tokio::select! {
+                Some((node, outcome)) = under_way.next() => match outcome {
+                    Ok(answer) => {
+                        self.pool.answered(node);
+                        return Ok(Some((node, answer)));
+                    }
+                    Err(verdict) => {
+                        self.failed(node, verdict)?;
+                        if under_way.is_empty() {
+                            return Ok(None);
+                        }
+                    }
+                },
+                () = tokio::time::sleep(HEDGE_AFTER), if another.is_some() => {
+                    asked.extend(another);
+                    under_way.extend(another.map(|another| limited(another, self.attempt_limit())));
+                }
+            }
+        }
+    }
+
     /// The node to ask next, once it is time to.
     async fn next_node(&mut self) -> Result<usize, ClientError> {
         let first = self.last.iter().all(Option::is_none);
+        if self.not_before >= self.ends {
+            return Err(self.give_up());
+        }
+        tokio::time::sleep_until(self.not_before.into()).await;
         let now = Instant::now();
         let (node, rested_at) = self.pool.next_node(now);
         // The first attempt of a call never waits: that every node failed other calls just now says nothing certain.
@@ -183,7 +248,23 @@ impl Attempts {
     /// Notes a failure; an error if the call ends with it.
     fn failed(&mut self, node: usize, verdict: Verdict) -> Result<(), ClientError> {
         let trouble = match verdict {
-            Verdict::Refused(refusal) => return Err(ClientError::Refused(refusal)),
+            Verdict::Refused(refusal) => {
+                self.pool.answered(node);
+                return Err(ClientError::Refused(refusal));
+            }
+            Verdict::TurnedAway(refusal, wait) => {
+                if refusal.reason == OVERLOADED {
+                    // Another may have room.
+                    self.pool.rest(node, wait);
+                }
+                let times = 2u32.saturating_pow(self.turned_away).min(PATIENCE_MAX);
+                self.turned_away += 1;
+                self.not_before = Instant::now() + jittered(wait * times);
+                let trouble = Trouble { text: refusal.message.clone(), in_doubt: false };
+                self.last_refusal = Some(refusal);
+                self.last[node] = Some(trouble);
+                return Ok(());
+            }
             Verdict::NodeFailed(trouble) => {
                 self.pool.failed(node);
                 trouble
@@ -193,12 +274,17 @@ impl Attempts {
                 trouble
             }
         };
+        self.last_refusal = None;
         self.in_doubt |= trouble.in_doubt;
         self.last[node] = Some(trouble);
         Ok(())
     }
 
-    fn give_up(&self) -> ClientError {
+    fn give_up(&mut self) -> ClientError {
+        // Nothing was done, and why is known.
+        if let Some(refusal) = self.last_refusal.take().filter(|_| !self.in_doubt) {
+            return ClientError::Refused(refusal);
+        }
         let nodes = self.pool.endpoints().zip(&self.last);
         ClientError::Unreachable(Unreachable {
             endpoints: nodes.map(|(url, last)| (url.to_owned(), last.as_ref().map(|t| t.text.clone()))).collect(),

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use carrel_proto::client::{Client, ClientError, Options};
+use carrel_proto::client::{Client, ClientError, News, Options};
 use carrel_proto::v1::inbox_service_server::{InboxService, InboxServiceServer};
 use carrel_proto::v1::reservation_service_server::{ReservationService, ReservationServiceServer};
 use carrel_proto::v1::watch_inbox_response::{Bookmark, Draining, Event};
@@ -48,13 +48,14 @@ async fn a_node_that_hangs_does_not_use_up_the_deadline() {
 
 #[tokio::test]
 async fn a_refusal_is_an_answer() {
-    let first = Node::answering([Answer::Taken]).await;
-    let second = Node::answering([Answer::Yes]).await;
-    let Err(ClientError::Refused(refusal)) = reserve(&client([&first.url, &second.url]), "id-1").await else {
-        panic!("the seat is taken")
-    };
+    let first = Node::answering([Answer::Yes, Answer::Taken]).await;
+    let second = Node::answering([Answer::Never]).await;
+    let client = client([&first.url, &second.url]);
+    reserve(&client, "id-0").await.expect("a free seat");
+    let asked_early = second.seen().len();
+    let Err(ClientError::Refused(refusal)) = reserve(&client, "id-1").await else { panic!("the seat is taken") };
     assert_eq!((refusal.code, refusal.reason.as_str()), (Code::FailedPrecondition, "SEAT_TAKEN"));
-    assert!(second.seen().is_empty());
+    assert_eq!(second.seen().len(), asked_early);
 }
 
 #[tokio::test]
@@ -100,13 +101,92 @@ async fn an_inbox_goes_on_at_another_node_without_loss_or_repetition() {
     let mut watch = client([&first.url, &second.url, &third.url]).watch_inbox("t0");
     let mut names = Vec::new();
     for _ in 0..4 {
-        let response = watch.next().await.expect("a node has the next one");
+        let News::Item(response) = watch.next().await.expect("a node has the next one") else {
+            panic!("all are there")
+        };
         let Some(Event::Item(item)) = response.event else { panic!("only items are handed out") };
         names.push(item.name);
     }
     assert_eq!(names, ["item 1", "item 2", "item 4", "item 6"]);
     assert_eq!(watch.resume_token(), "t6");
     assert_eq!((first.seen(), second.seen(), third.seen()), (strings(["t0"]), strings(["t2"]), strings(["t5"])));
+}
+
+#[tokio::test]
+async fn a_node_that_hangs_costs_the_first_call_no_more_than_a_moment() {
+    let hung = Node::answering([Answer::Never, Answer::Never]).await;
+    let hung_too = Node::answering([Answer::Never, Answer::Never]).await;
+    let node = Node::answering(std::iter::repeat_n(Answer::Yes, 3)).await;
+    let patient = Options { attempt_timeout: Duration::from_secs(20), ..Options::default() };
+    let client = client([&hung.url, &hung_too.url, &node.url]).with_options(patient);
+    let started = Instant::now();
+    reserve(&client, "id-1").await.expect("the third node answers");
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    // From here on it is the one that is asked, alone.
+    reserve(&client, "id-2").await.expect("the third node answers");
+    assert_eq!((hung.seen(), hung_too.seen()), (strings(["id-1"]), strings(["id-1"])));
+    assert_eq!(node.seen(), ["id-1", "id-2"]);
+}
+
+#[tokio::test]
+async fn a_slow_node_that_has_answered_is_not_asked_twice() {
+    let slow = Node::answering([Answer::Yes, Answer::After(Duration::from_millis(900))]).await;
+    let second = Node::answering([Answer::Never]).await;
+    let patient = Options { attempt_timeout: Duration::from_secs(5), ..Options::default() };
+    let client = client([&slow.url, &second.url]).with_options(patient);
+    reserve(&client, "id-1").await.expect("it answers");
+    let asked_early = second.seen().len();
+    reserve(&client, "id-2").await.expect("it takes its time");
+    assert_eq!(slow.seen(), ["id-1", "id-2"]);
+    assert_eq!(second.seen().len(), asked_early, "under load, asking twice would be the last thing to do");
+}
+
+#[tokio::test]
+async fn who_is_turned_away_comes_back_when_told_to() {
+    let away = Answer::TurnedAway("OVERLOADED", Duration::from_millis(60));
+    let fast = Answer::TurnedAway("RATE_LIMITED", Duration::from_millis(60));
+    let node = Node::answering([away, fast, Answer::Yes]).await;
+    let started = Instant::now();
+    reserve(&client([&node.url]), "id-1").await.expect("the third answer is yes");
+    // The second time it waits twice as long.
+    assert!(started.elapsed() >= Duration::from_millis(60 + 120), "{:?}", started.elapsed());
+    assert_eq!(node.seen(), ["id-1", "id-1", "id-1"]);
+}
+
+#[tokio::test]
+async fn who_would_be_late_in_coming_back_is_refused_at_once() {
+    let node = Node::answering([Answer::TurnedAway("RATE_LIMITED", Duration::from_secs(60))]).await;
+    let started = Instant::now();
+    let Err(ClientError::Refused(refusal)) = reserve(&client([&node.url]), "id-1").await else {
+        panic!("there is no time to wait")
+    };
+    assert!(started.elapsed() < Duration::from_secs(1));
+    assert_eq!((refusal.code, refusal.reason.as_str()), (Code::ResourceExhausted, "RATE_LIMITED"));
+}
+
+#[tokio::test]
+async fn an_inbox_whose_token_is_too_old_goes_on_behind_the_gap_and_says_so() {
+    let mut details = ErrorDetails::with_error_info(
+        "RESUME_TOKEN_EXPIRED",
+        "carrel.dev",
+        HashMap::from([("resume_token".to_owned(), "t700".to_owned())]),
+    );
+    details.set_retry_info(None);
+    let too_old = Status::with_error_details(Code::OutOfRange, "too old", details);
+    let first = Node::streaming([item(1), Err(too_old)]).await;
+    let mut watch = client([&first.url]).watch_inbox("");
+    let mut told = Vec::new();
+    for next in [vec![], vec![item(701)]] {
+        told.push(watch.next().await.expect("a stream"));
+        first.state.lock().expect("not poisoned").frames = next;
+    }
+    told.push(watch.next().await.expect("a stream"));
+    let positions = told.iter().map(|news| match news {
+        News::Item(response) => response.resume_token.clone(),
+        News::Missed => "missed".to_owned(),
+    });
+    assert_eq!(positions.collect::<Vec<_>>(), ["t1", "missed", "t701"]);
+    assert_eq!(first.seen(), ["", "t700"]);
 }
 
 #[tokio::test]
@@ -169,6 +249,8 @@ enum Answer {
     NoQuorum,
     Taken,
     Never,
+    After(Duration),
+    TurnedAway(&'static str, Duration),
 }
 
 /// One server with a script.
@@ -239,7 +321,10 @@ impl ReservationService for Service {
             state.answers.pop_front().expect("the script has an answer")
         };
         match answer {
-            Answer::Yes => {
+            Answer::Yes | Answer::After(_) => {
+                if let Answer::After(pause) = answer {
+                    tokio::time::sleep(pause).await;
+                }
                 let seat = request.into_inner().seat;
                 let reservation = v1::Reservation { name: "reservations/1".into(), seat, ..Default::default() };
                 Ok(Response::new(v1::CreateReservationResponse { reservation: Some(reservation), commit: None }))
@@ -252,6 +337,11 @@ impl ReservationService for Service {
             Answer::Taken => {
                 let details = ErrorDetails::with_error_info("SEAT_TAKEN", "carrel.dev", HashMap::new());
                 Err(Status::with_error_details(Code::FailedPrecondition, "the seat is taken", details))
+            }
+            Answer::TurnedAway(reason, wait) => {
+                let mut details = ErrorDetails::with_error_info(reason, "carrel.dev", HashMap::new());
+                details.set_retry_info(Some(wait));
+                Err(Status::with_error_details(Code::ResourceExhausted, "too much", details))
             }
             Answer::Never => std::future::pending().await,
         }

@@ -14,6 +14,13 @@ use crate::v1;
 /// The domain of Carrel's reasons in `google.rpc.ErrorInfo`.
 pub const ERROR_DOMAIN: &str = "carrel.dev";
 
+/// The cluster has too much to do, or this node.
+pub(super) const OVERLOADED: &str = "OVERLOADED";
+/// This account, or this address, asks too much.
+const RATE_LIMITED: &str = "RATE_LIMITED";
+/// What followed a token is gone.
+pub(super) const RESUME_TOKEN_EXPIRED: &str = "RESUME_TOKEN_EXPIRED";
+
 /// How long a node that says "not now" without a time is left alone.
 const DEFAULT_WAIT: Duration = Duration::from_millis(50);
 
@@ -159,6 +166,8 @@ pub(super) enum Verdict {
     NodeFailed(Trouble),
     /// The node is well but cannot say, for so long; the outcome is unknown.
     NotNow(Trouble, Duration),
+    /// Too much was asked, of the cluster or by this account: nothing was done, and this says when to come back.
+    TurnedAway(Refusal, Duration),
 }
 
 /// A status with a source was made on this side, by the connection; one without came from the server.
@@ -172,6 +181,14 @@ pub(super) fn judge(status: Status) -> Verdict {
         Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => {
             let wait = status.get_details_retry_info().and_then(|info| info.retry_delay).unwrap_or(DEFAULT_WAIT);
             Verdict::NotNow(Trouble { text: status.message().to_owned(), in_doubt: true }, wait)
+        }
+        Code::ResourceExhausted => {
+            let wait = status.get_details_retry_info().and_then(|info| info.retry_delay);
+            let refusal = refusal(&status);
+            match wait.filter(|_| [OVERLOADED, RATE_LIMITED].contains(&refusal.reason.as_str())) {
+                Some(wait) => Verdict::TurnedAway(refusal, wait),
+                None => Verdict::Refused(refusal),
+            }
         }
         _ => Verdict::Refused(refusal(&status)),
     }
@@ -254,6 +271,21 @@ mod tests {
         details.set_retry_info(Some(Duration::from_millis(300)));
         let status = Status::with_error_details(Code::Unavailable, "no majority", details);
         assert!(matches!(judge(status), Verdict::NotNow(_, wait) if wait == Duration::from_millis(300)));
+    }
+
+    #[test]
+    fn who_is_turned_away_knows_when_to_come_back_and_a_quota_is_an_answer() {
+        let refused = |reason: &str, wait: Option<Duration>| {
+            let mut details = ErrorDetails::with_error_info(reason, ERROR_DOMAIN, HashMap::new());
+            details.set_retry_info(wait);
+            judge(Status::with_error_details(Code::ResourceExhausted, "too much", details))
+        };
+        let soon = Duration::from_millis(40);
+        for reason in [OVERLOADED, RATE_LIMITED] {
+            assert!(matches!(refused(reason, Some(soon)), Verdict::TurnedAway(_, wait) if wait == soon), "{reason}");
+            assert!(matches!(refused(reason, None), Verdict::Refused(_)), "{reason}");
+        }
+        assert!(matches!(refused("QUOTA_EXCEEDED", None), Verdict::Refused(_)));
     }
 
     #[test]

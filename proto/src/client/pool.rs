@@ -37,6 +37,8 @@ struct Health {
     failures: u32,
     /// Not to be asked before, if another can be.
     rested_at: Instant,
+    /// It has answered, and has not failed since.
+    is_alive: bool,
 }
 
 impl Pool {
@@ -55,7 +57,7 @@ impl Pool {
                 return Err(InvalidEndpoint::TooMany { most: MOST_ENDPOINTS });
             }
             let channel = connect_lazily(url, connect_timeout, tls)?;
-            let health = Mutex::new(Health { failures: 0, rested_at: Instant::now() });
+            let health = Mutex::new(Health { failures: 0, rested_at: Instant::now(), is_alive: false });
             nodes.push(Node { url: url.to_owned(), channel, health });
         }
         if nodes.is_empty() {
@@ -82,16 +84,28 @@ impl Pool {
             .expect("a pool has at least one node")
     }
 
+    /// The one to ask beside those that were asked and say nothing.
+    pub(super) fn another(&self, asked: &[usize]) -> Option<usize> {
+        let now = Instant::now();
+        let others = (0..self.nodes.len()).filter(|node| !asked.contains(node));
+        others.min_by_key(|&node| self.nodes[node].rested_at().max(now))
+    }
+
+    pub(super) fn is_alive(&self, node: usize) -> bool {
+        self.nodes[node].health.lock().expect("nothing panics while holding it").is_alive
+    }
+
     pub(super) fn answered(&self, node: usize) {
         self.preferred.store(node, Ordering::Relaxed);
         let mut health = self.nodes[node].health.lock().expect("nothing panics while holding it");
-        *health = Health { failures: 0, rested_at: Instant::now() };
+        *health = Health { failures: 0, rested_at: Instant::now(), is_alive: true };
     }
 
     /// The connection failed, or nothing came back.
     pub(super) fn failed(&self, node: usize) {
         let now = Instant::now();
         let mut health = self.nodes[node].health.lock().expect("nothing panics while holding it");
+        health.is_alive = false;
         // Many calls that fail together are one failure of the node.
         if health.rested_at <= now {
             let rest = SHORTEST_REST * 2u32.saturating_pow(health.failures.min(10));
@@ -103,7 +117,8 @@ impl Pool {
     /// The node answered that it cannot serve for the moment.
     pub(super) fn rest(&self, node: usize, wait: Duration) {
         let mut health = self.nodes[node].health.lock().expect("nothing panics while holding it");
-        *health = Health { failures: 0, rested_at: Instant::now() + jittered(wait.min(LONGEST_REST)) };
+        let rested_at = Instant::now() + jittered(wait.min(LONGEST_REST));
+        *health = Health { failures: 0, rested_at, is_alive: true };
     }
 }
 
@@ -143,7 +158,7 @@ fn connect_lazily(url: &str, connect_timeout: Duration, tls: Option<&Tls>) -> Re
 }
 
 /// Up to half as long again, so that clients that failed together do not come back together.
-fn jittered(wait: Duration) -> Duration {
+pub(super) fn jittered(wait: Duration) -> Duration {
     let (random, _) = Uuid::new_v4().as_u64_pair();
     wait + wait.mul_f64(0.5 * (random >> 32) as f64 / f64::from(u32::MAX))
 }

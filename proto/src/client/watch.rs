@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tonic::Streaming;
 
-use super::error::{Trouble, Verdict, judge};
+use super::error::{RESUME_TOKEN_EXPIRED, Trouble, Verdict, judge};
 use super::methods::LARGEST_ANSWER_BYTES;
 use super::{Attempts, Client, ClientError};
 use crate::v1::inbox_service_client::InboxServiceClient;
@@ -20,7 +20,7 @@ const DRAINING_REST: Duration = Duration::from_secs(1);
 /// How long a node that ended a stream without saying why is left alone.
 const ENDED_REST: Duration = Duration::from_millis(50);
 
-/// One inbox, item by item, in log order, none lost and none twice.
+/// One inbox, item by item, in log order, none lost without a word and none twice.
 #[derive(Debug)]
 pub struct InboxWatch {
     client: Client,
@@ -36,6 +36,15 @@ struct OpenStream {
     node: usize,
     since: Instant,
     events: Streaming<WatchInboxResponse>,
+}
+
+/// What there is to tell of an inbox.
+#[derive(Clone, Debug, PartialEq)]
+pub enum News {
+    Item(WatchInboxResponse),
+    /// Something came after the last item and is not in the inbox any more, which keeps only so many. What follows is
+    /// newer.
+    Missed,
 }
 
 /// What came off the stream.
@@ -60,11 +69,13 @@ impl InboxWatch {
     /// The next item, whenever it comes. Nothing is lost if the future is dropped.
     ///
     /// An error if no node could be reached for the whole deadline, or the cluster refused.
-    pub async fn next(&mut self) -> Result<WatchInboxResponse, ClientError> {
+    pub async fn next(&mut self) -> Result<News, ClientError> {
         loop {
             let Some(stream) = &mut self.open else {
-                self.connect().await?;
-                continue;
+                match self.connect().await {
+                    Ok(()) => continue,
+                    Err(error) => return self.go_on_behind_a_gap(error),
+                }
             };
             let arrival = match tokio::time::timeout(LONGEST_SILENCE, stream.events.message()).await {
                 Ok(Ok(Some(response))) => self.receive(response),
@@ -73,9 +84,13 @@ impl InboxWatch {
                 Err(_) => Arrival::End(Verdict::NodeFailed(Trouble::silent_for(LONGEST_SILENCE))),
             };
             match arrival {
-                Arrival::Item(response) => return Ok(response),
+                Arrival::Item(response) => return Ok(News::Item(response)),
                 Arrival::Sign => {}
-                Arrival::End(verdict) => self.disconnect(verdict)?,
+                Arrival::End(verdict) => {
+                    if let Err(error) = self.disconnect(verdict) {
+                        return self.go_on_behind_a_gap(error);
+                    }
+                }
             }
         }
     }
@@ -98,19 +113,29 @@ impl InboxWatch {
     async fn connect(&mut self) -> Result<(), ClientError> {
         let client = &self.client;
         let attempts = self.outage.get_or_insert_with(|| client.attempts());
-        let node = attempts.next_node().await?;
-        let limit = attempts.attempt_limit();
-        // No timeout in the request: it would be the stream's.
-        let request = client.request(WatchInboxRequest { after: self.after.clone() });
-        let mut service =
-            InboxServiceClient::new(client.pool.channel(node)).max_decoding_message_size(LARGEST_ANSWER_BYTES);
-        match tokio::time::timeout(limit, service.watch_inbox(request)).await {
-            Ok(Ok(response)) => {
-                self.open = Some(OpenStream { node, since: Instant::now(), events: response.into_inner() });
-                Ok(())
+        let ask = |node: usize, _: Duration| {
+            // No timeout in the request: it would be the stream's.
+            let request = client.request(WatchInboxRequest { after: self.after.clone() });
+            let mut service =
+                InboxServiceClient::new(client.pool.channel(node)).max_decoding_message_size(LARGEST_ANSWER_BYTES);
+            async move { service.watch_inbox(request).await.map_err(judge_stream) }
+        };
+        if let Some((node, response)) = attempts.try_once(ask).await? {
+            self.open = Some(OpenStream { node, since: Instant::now(), events: response.into_inner() });
+        }
+        Ok(())
+    }
+
+    /// The cluster cannot tell what came right after the last item any more, but what came later.
+    fn go_on_behind_a_gap(&mut self, error: ClientError) -> Result<News, ClientError> {
+        match error {
+            ClientError::Refused(refusal) if refusal.reason == RESUME_TOKEN_EXPIRED && !self.after.is_empty() => {
+                // Without a token, in another history, it begins anew with what is unread.
+                self.after = refusal.metadata.get("resume_token").cloned().unwrap_or_default();
+                self.outage = None;
+                Ok(News::Missed)
             }
-            Ok(Err(status)) => attempts.failed(node, judge_stream(status)),
-            Err(_) => attempts.failed(node, Verdict::NodeFailed(Trouble::silent_for(limit))),
+            other => Err(other),
         }
     }
 
