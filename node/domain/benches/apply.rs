@@ -19,7 +19,7 @@ use carrel_domain::calendar::Day;
 use carrel_domain::catalog::{AreaDraft, BranchDraft, Draft, Hours, Policy, PolicyDraft, SeatDraft, Span};
 use carrel_domain::id::{ClaimId, RequestId, TokenDigest, UserId};
 use carrel_domain::reply::Reply;
-use carrel_domain::request::{Action, At, Caller, Request, RetryKey, SeatName};
+use carrel_domain::request::{Action, At, Caller, Request, RetryKey, SeatName, Wish};
 use carrel_domain::state::State;
 use carrel_domain::text::{Slug, Title, UserName};
 use carrel_domain::time::{DAY_US, Interval, MINUTE_US, Timestamp};
@@ -131,7 +131,14 @@ impl Library {
             let days = self.state.missing_days(branch, today).into_iter().map(|date| {
                 let midnight = Timestamp(i64::from(date.0) * DAY_US);
                 let span = Interval::new(midnight, midnight.plus_us(DAY_US)).expect("a day");
-                Day { date, span, grid_origin: midnight, open: vec![span], area_open: Default::default() }
+                Day {
+                    date,
+                    span,
+                    grid_origin: midnight,
+                    open: vec![span],
+                    area_open: Default::default(),
+                    meals: Vec::new(),
+                }
             });
             let days = days.collect();
             self.apply(Request::system(Action::FillCalendar { branch, hours_revision, days }));
@@ -161,7 +168,7 @@ impl Library {
         self.next += 1;
         let start = self.start.plus_us((hour + 2) * 60 * MINUTE_US);
         let interval = Interval::new(start, start.plus_us(60 * MINUTE_US)).expect("an hour");
-        (user, self.by(user, Action::Reserve { seat, interval }))
+        (user, self.by(user, Action::Reserve { wish: Wish::of_seat(seat, interval) }))
     }
 
     fn book(&mut self, live: usize) {
@@ -178,7 +185,7 @@ impl Library {
 
     fn cancel_oldest(&mut self) {
         let (claim, user) = self.live.pop_front().expect("there are live bookings");
-        let request = self.by(user, Action::Cancel { claim });
+        let request = self.by(user, Action::Cancel { claim, reason: None });
         self.apply(request);
     }
 
@@ -267,6 +274,7 @@ fn draft() -> Draft {
         time_zone: title("Etc/UTC"),
         policy: slug("day".to_owned()),
         hours: hours.clone(),
+        meals: Vec::new(),
         areas: (0..AREAS).map(area).collect(),
     };
     let rules = Policy {
@@ -282,6 +290,7 @@ fn draft() -> Draft {
         strikes_to_suspend: 3,
         strike_days: 30,
         suspension_days: 7,
+        ..Policy::default()
     };
     Draft {
         policies: vec![PolicyDraft { id: slug("day".to_owned()), rules }],

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
+use crate::catalog::COUNTED_MAX;
 use crate::deadline::Due;
 use crate::effects::Effects;
+use crate::event::{Change, UserRow};
 use crate::id::{BranchId, ClaimId, Position, TokenDigest, UserId, WaitId};
 use crate::query::UserView;
 use crate::refusal::Refusal;
-use crate::reply::{Event, Reply};
+use crate::reply::Reply;
 use crate::request::Caller;
 use crate::state::State;
+use crate::strike::StrikeCause;
 use crate::table::Table;
 use crate::text::{Slug, UserName};
 use crate::time::{DAY_US, Interval, MINUTE_US, Timestamp};
@@ -25,8 +28,8 @@ pub const SESSIONS_PER_USER_MAX: usize = 20;
 /// An ended session answers repetitions of requests for as long as their records are kept, and nothing else.
 pub const ENDED_SESSION_US: i64 = 15 * MINUTE_US;
 
-/// A slot of a whole day may be booked while it runs, on a local day that began 25 hours before that.
-const USED_KEPT_US: i64 = 3 * DAY_US;
+/// A slot of a whole day may be booked while it runs, in a week that began seven days before that.
+const USED_KEPT_US: i64 = 10 * DAY_US;
 
 /// An argon2id hash in PHC form, made at the edge. The password itself never comes this far.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,9 +75,16 @@ pub struct User {
     pub password: PasswordHash,
     pub role: Role,
     pub created: crate::request::At,
+    /// By strikes and staff together: see `strike`.
     pub suspended_until: Option<Timestamp>,
+    /// What staff have said of it.
+    pub staff_suspension: Option<Timestamp>,
     /// Newest last.
     pub strikes: Vec<Strike>,
+    /// May have seats that are kept for who needs them.
+    pub needs_accessible: bool,
+    /// When they last reported a seat as empty that was not; the newest few.
+    pub false_reports: Vec<Timestamp>,
     /// Newest last.
     pub sessions: Vec<TokenDigest>,
     /// Everything up to here has been read. Never goes back.
@@ -83,9 +93,11 @@ pub struct User {
     pub item_count: u32,
     /// Blocking claims by start. Invariant: disjoint.
     pub live: Vec<Live>,
-    /// When seats were used by claims that are over, for quotas; dropped three days after the end. Invariant: in
-    /// order and disjoint, so that there are no more of them than slots in three days.
+    /// When seats were used by claims that are over, for quotas; dropped ten days after the end. Invariant: in
+    /// order and disjoint, so that there are no more of them than slots in ten days.
     pub used: Vec<Interval>,
+    /// When those claims started, in order; as many as any quota counts.
+    pub used_starts: Vec<Timestamp>,
     /// The newest of all claims; each claim names the one before it.
     pub newest_claim: Option<ClaimId>,
     /// Waits that are live or still shown, in order of joining.
@@ -97,6 +109,12 @@ impl User {
     pub(crate) fn has_used(&mut self, interval: Interval, now: Timestamp) {
         let first_kept = now.plus_us(-USED_KEPT_US);
         let (mut start, mut end) = interval.into();
+        self.used_starts.retain(|&start| start > first_kept);
+        if self.used_starts.len() >= COUNTED_MAX as usize {
+            self.used_starts.remove(0);
+        }
+        let place = self.used_starts.partition_point(|&other| other <= start);
+        self.used_starts.insert(place, start);
         self.used.retain(|used| {
             let touches = used.start() <= end && start <= used.end();
             if touches {
@@ -119,6 +137,9 @@ pub struct Live {
 pub struct Strike {
     pub at: Timestamp,
     pub claim: ClaimId,
+    pub cause: StrikeCause,
+    /// Forgiven by staff: it is remembered and does not count.
+    pub waived: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -218,21 +239,25 @@ impl State {
             role,
             created: fx.at(),
             suspended_until: None,
+            staff_suspension: None,
             strikes: Vec::new(),
+            needs_accessible: false,
+            false_reports: Vec::new(),
             sessions: Vec::new(),
             read_up_to: Position::end_of(fx.at().index),
             item_count: 0,
             live: Vec::new(),
             used: Vec::new(),
+            used_starts: Vec::new(),
             newest_claim: None,
             waits: Vec::new(),
         };
         if user.role == Role::Admin {
             self.accounts.admin_count += 1;
         }
+        fx.happened(Change::User { before: None, after: UserRow::from(&user) });
         self.accounts.users.push(Some(Arc::new(user)));
         self.accounts.names.insert(name.key(), id);
-        fx.happened(Event::UserChanged { user: id });
         Ok(id)
     }
 
@@ -322,7 +347,7 @@ impl State {
         self.accounts.names.remove(&name.key());
         *self.accounts.users.get_mut(id.0 as usize).expect("found above") = None;
         self.accounts.admin_count -= u32::from(was_admin);
-        fx.happened(Event::UserDeleted { user: id });
+        fx.happened(Change::UserDeleted { user: id });
         Ok(Reply::Done)
     }
 
@@ -355,8 +380,7 @@ impl State {
             return Err(Refusal::LastAdmin);
         }
         self.accounts.admin_count = self.accounts.admin_count + u32::from(is_admin) - u32::from(was_admin);
-        self.accounts.user_mut(id).expect("found above").role = role;
-        fx.happened(Event::UserChanged { user: id });
+        self.change_user(id, fx, |user| user.role = role);
         self.reconsider_waits_of(id, fx);
         Ok(Reply::User(self.user_view_of(id)))
     }

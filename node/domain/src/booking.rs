@@ -1,54 +1,183 @@
-//! May this person have this seat then? The checks, in the one order that every replica refuses in:
-//! permission, suspension, booking window, opening hours, slot grid and length, the person's own overlap, quota, and
-//! last the seat's overlap.
+//! A seat for somebody: booked, held, or sat down at. What is wished for is looked up, judged by the rules, and becomes
+//! a claim.
 
-use std::sync::Arc;
-
-use crate::account::User;
-use crate::calendar::Day;
-use crate::catalog::Policy;
-use crate::claim::{ClaimState, NewClaim, Origin, check_in_deadline, overlapping};
+use crate::account::{Role, User};
+use crate::claim::{ClaimState, Origin, check_in_deadline};
 use crate::effects::Effects;
-use crate::id::{AreaId, BranchId, PolicyId, SeatId, UserId};
+use crate::id::{ClaimId, PolicyId, SeatId, UserId};
+use crate::inbox::ItemKind;
+use crate::lifecycle::{NewClaim, held_until};
+use crate::presence::Proof;
 use crate::refusal::Refusal;
 use crate::reply::Reply;
-use crate::request::SeatName;
+use crate::request::{Behalf, Need, SeatName, Wish};
+use crate::rules::{Failing, Wanted, Way};
 use crate::state::State;
-use crate::time::{DAY_US, Date, Interval, MINUTE_US, Timestamp};
-
-/// The longest that any policy allows.
-const LONGEST_MINUTES: i64 = 7 * 1440;
+use crate::text::UserName;
+use crate::time::{Interval, Timestamp};
+use crate::waitlist::Scope;
 
 impl State {
-    pub(crate) fn reserve(
+    pub(crate) fn reserve(&mut self, by: UserId, wish: &Wish, fx: &mut Effects) -> Result<Reply, Refusal> {
+        let (holder, way) = self.holder_of(by, wish)?;
+        let user = self.accounts.user(holder).ok_or(Refusal::SessionExpired)?;
+        let seat = self.choose(user, wish, way, fx.now())?;
+        let grace_minutes = self.catalog.policy(self.policy_of(seat)).grace_minutes;
+        let deadline = check_in_deadline(wish.interval, fx.now(), grace_minutes);
+        fx.noted(wish.behalf.as_ref().map(|behalf| &behalf.reason));
+        let claim = self.grant(seat, holder, wish.interval, way, Origin::Booking, ClaimState::Confirmed { deadline });
+        let id = self.add_granted(by, claim, fx);
+        Ok(Reply::Claim(self.claim_view_of(id)))
+    }
+
+    /// Held for who is still deciding: one seat per person.
+    pub(crate) fn hold(&mut self, by: UserId, wish: &Wish, fx: &mut Effects) -> Result<Reply, Refusal> {
+        let (holder, way) = self.holder_of(by, wish)?;
+        let user = self.accounts.user(holder).ok_or(Refusal::SessionExpired)?;
+        if let Some(claim) = self.hold_of(user) {
+            return Err(Refusal::HoldExists { claim });
+        }
+        let seat = self.choose(user, wish, way, fx.now())?;
+        let policy = self.catalog.policy(self.policy_of(seat));
+        let deadline = held_until(wish.interval, fx.now(), policy.hold_minutes, policy.grace_minutes);
+        fx.noted(wish.behalf.as_ref().map(|behalf| &behalf.reason));
+        let claim = self.grant(seat, holder, wish.interval, way, Origin::Hold, ClaimState::Held { deadline });
+        let id = self.add_granted(by, claim, fx);
+        Ok(Reply::Claim(self.claim_view_of(id)))
+    }
+
+    /// Of a hold, or of the seat that somebody has kept in their group for the holder.
+    pub(crate) fn confirm(&mut self, by: UserId, id: ClaimId, fx: &mut Effects) -> Result<Reply, Refusal> {
+        let claim = self.claim_for(by, id)?;
+        if claim.wait.is_some() {
+            return self.accept_offer(by, id, fx);
+        }
+        if claim.holder != Some(by) {
+            return Err(Refusal::NotPermitted);
+        }
+        match claim.state {
+            ClaimState::Held { .. } => {
+                let grace_minutes = self.catalog.policy(claim.policy).grace_minutes;
+                let deadline = check_in_deadline(claim.interval, fx.now(), grace_minutes);
+                self.move_claim(id, ClaimState::Confirmed { deadline }, fx);
+            }
+            ClaimState::Confirmed { .. } => {}
+            ClaimState::Expired => return Err(Refusal::HoldExpired),
+            state => return Err(Refusal::StateConflict { state: state.name() }),
+        }
+        Ok(Reply::Claim(self.claim_view_of(id)))
+    }
+
+    /// Somebody sits down: from the slot now running on, and checked in at once.
+    pub(crate) fn walk_in(
         &mut self,
         by: UserId,
         seat: &SeatName,
-        interval: Interval,
+        end: Timestamp,
+        person: Option<&UserName>,
+        proof: Option<Proof>,
         fx: &mut Effects,
     ) -> Result<Reply, Refusal> {
         let seat = self.find_seat(seat)?;
-        let area = self.catalog.seat(seat).area;
-        let user = self.accounts.user(by).ok_or(Refusal::SessionExpired)?;
-        self.may_have(user, area, interval, fx.now())?;
-        if overlapping(self.claims.book(seat), interval).is_some() {
-            return Err(Refusal::SeatTaken);
+        let entry = self.catalog.seat(seat);
+        let actor = self.accounts.user(by).ok_or(Refusal::SessionExpired)?;
+        let policy = self.catalog.policy(self.policy_of(seat));
+        let holder = match person {
+            Some(name) if actor.role == Role::Kiosk || actor.role.runs_branch(entry.branch) => {
+                self.accounts.find(name).ok_or(Refusal::UserNotFound)?.id
+            }
+            Some(name) if self.accounts.find(name).map(|user| user.id) != Some(by) => {
+                return Err(Refusal::NotPermitted);
+            }
+            Some(_) | None => by,
+        };
+        let start = self.slot_start(entry.branch, policy, fx.now())?;
+        let too_short = Refusal::TooShort { min_minutes: policy.min_minutes };
+        let interval = Interval::new(start, end).map_err(|_| too_short)?;
+        let user = self.accounts.user(holder).ok_or(Refusal::SessionExpired)?;
+        let (area, way) = (entry.area, Way::WalkIn);
+        let wanted = Wanted { user, area, interval, way, instead_of: None, now: fx.now() };
+        self.may_have(&wanted, &mut Failing::First)?;
+        self.may_be_given(&wanted, seat, &mut Failing::First)?;
+        if policy.proof_required && holder == by && !self.is_proven(seat, proof, fx.now()) {
+            return Err(Refusal::PresenceNotProven);
         }
-        let policy = self.catalog.area(area).policy;
-        let deadline = check_in_deadline(interval, fx.now(), self.catalog.policy(policy).grace_minutes);
-        let id = self.add_claim(
-            NewClaim {
-                seat,
-                interval,
-                holder: by,
-                origin: Origin::Booking,
-                state: ClaimState::Confirmed { deadline },
-                policy,
-                wait: None,
-            },
-            fx,
-        );
+        let claim = self.grant(seat, holder, interval, way, Origin::WalkIn, ClaimState::CheckedIn);
+        let id = self.add_granted(by, claim, fx);
         Ok(Reply::Claim(self.claim_view_of(id)))
+    }
+
+    fn grant(
+        &self,
+        seat: SeatId,
+        holder: UserId,
+        interval: Interval,
+        way: Way,
+        origin: Origin,
+        state: ClaimState,
+    ) -> NewClaim {
+        let (policy, exempt) = (self.policy_of(seat), way == Way::Exempt);
+        NewClaim { seat, interval, holder: Some(holder), origin, state, policy, wait: None, exempt }
+    }
+
+    /// Whoever has not asked for it is told.
+    fn add_granted(&mut self, by: UserId, claim: NewClaim, fx: &mut Effects) -> ClaimId {
+        let others = claim.holder.filter(|&holder| holder != by);
+        let claim = self.add_claim(claim, fx);
+        if let Some(holder) = others {
+            self.notify(holder, ItemKind::BookedForYou { claim }, fx);
+        }
+        claim
+    }
+
+    /// For whom a wish is, and by which rules it is judged.
+    pub(crate) fn holder_of(&self, by: UserId, wish: &Wish) -> Result<(UserId, Way), Refusal> {
+        let Some(Behalf { person, exempt, .. }) = &wish.behalf else { return Ok((by, Way::Ahead)) };
+        let branch = self.catalog.find_branch(wish.need.place.branch().as_str());
+        let staff = self.accounts.user(by).ok_or(Refusal::SessionExpired)?;
+        if !branch.is_some_and(|branch| staff.role.runs_branch(branch)) {
+            return Err(Refusal::NotPermitted);
+        }
+        let person = self.accounts.find(person).ok_or(Refusal::UserNotFound)?;
+        Ok((person.id, if *exempt { Way::Exempt } else { Way::Ahead }))
+    }
+
+    /// The first seat that answers the wish and may be had.
+    pub(crate) fn choose(&self, user: &User, wish: &Wish, way: Way, now: Timestamp) -> Result<SeatId, Refusal> {
+        let need = self.find_need(&wish.need)?;
+        if let Scope::Seat(seat) = need.place {
+            let area = self.catalog.seat(seat).area;
+            let wanted = Wanted { user, area, interval: wish.interval, way, instead_of: None, now };
+            if !self.fits(&need, seat) {
+                return Err(Refusal::SeatNotFound);
+            }
+            self.may_have(&wanted, &mut Failing::First)?;
+            self.may_be_given(&wanted, seat, &mut Failing::First)?;
+            return Ok(seat);
+        }
+        let mut refusal = None;
+        for area in self.areas_of(need.place) {
+            let wanted = Wanted { user, area, interval: wish.interval, way, instead_of: None, now };
+            match self.choose_in(&wanted, &need) {
+                Ok(Some(seat)) => return Ok(seat),
+                Ok(None) => {}
+                Err(first) => refusal = refusal.or(Some(first)),
+            }
+        }
+        Err(refusal.unwrap_or(Refusal::SeatNotFound))
+    }
+
+    /// Nothing if no seat of the area is of the kind that is wanted.
+    fn choose_in(&self, wanted: &Wanted<'_>, need: &Need<Scope>) -> Result<Option<SeatId>, Refusal> {
+        let mut seats = self.seats_of(need.place, wanted.area).iter().copied().filter(|&seat| self.fits(need, seat));
+        let Some(first) = seats.next() else { return Ok(None) };
+        self.may_have(wanted, &mut Failing::First)?;
+        let given = |seat| self.may_be_given(wanted, seat, &mut Failing::First);
+        let Err(refusal) = given(first) else { return Ok(Some(first)) };
+        match seats.find(|&seat| given(seat).is_ok()) {
+            Some(seat) => Ok(Some(seat)),
+            None => Err(refusal),
+        }
     }
 
     pub(crate) fn find_seat(&self, name: &SeatName) -> Result<SeatId, Refusal> {
@@ -57,158 +186,7 @@ impl State {
         self.catalog.find_seat(slug, name.seat.as_str()).ok_or(Refusal::SeatNotFound)
     }
 
-    /// Every check but the seat's own.
-    pub(crate) fn may_have(
-        &self,
-        user: &User,
-        area: AreaId,
-        interval: Interval,
-        now: Timestamp,
-    ) -> Result<(), Refusal> {
-        if !user.role.may_reserve() {
-            return Err(Refusal::NotPermitted);
-        }
-        if let Some(until) = user.suspended_until.filter(|&until| now < until) {
-            return Err(Refusal::Suspended { until });
-        }
-        self.may_be_booked(area, interval, now)?;
-        if let Some(own) = overlapping(&user.live, interval) {
-            return Err(Refusal::OwnOverlap { claim: own.claim });
-        }
-        self.within_quota(user, area, interval)
-    }
-
-    /// The checks that do not depend on the person: window, hours, grid and length.
-    pub(crate) fn may_be_booked(&self, area: AreaId, interval: Interval, now: Timestamp) -> Result<(), Refusal> {
-        self.within_window(area, interval, now)?;
-        self.fits_place(area, interval)
-    }
-
-    fn within_window(&self, area: AreaId, interval: Interval, now: Timestamp) -> Result<(), Refusal> {
-        let place = self.catalog.area(area);
-        let policy = self.catalog.policy(place.policy);
-        let grid_us = i64::from(policy.grid_minutes) * MINUTE_US;
-        // The slot now running may be booked, earlier starts are in the past.
-        if interval.start().plus_us(grid_us) <= now {
-            return Err(Refusal::InThePast { earliest: self.slot_start(place.branch, policy, now).unwrap_or(now) });
-        }
-        let today = self.day_at(place.branch, now)?.date;
-        let too_far = Refusal::TooFarAhead { window_days: policy.window_days };
-        match self.day_at(place.branch, interval.start()) {
-            Ok(first_day) if first_day.date <= today.plus_days(policy.window_days.cast_signed()) => Ok(()),
-            Ok(_) => Err(too_far),
-            Err(pending) => {
-                // No window reaches beyond a day of 25 hours for each of its dates.
-                let horizon = now.plus_us(i64::from(policy.window_days + 1) * (DAY_US + DAY_US / 24));
-                Err(if interval.start() > horizon { too_far } else { pending })
-            }
-        }
-    }
-
-    /// Whether the area is open, and its grid and lengths allow it.
-    pub(crate) fn fits_place(&self, area: AreaId, interval: Interval) -> Result<(), Refusal> {
-        let place = self.catalog.area(area);
-        let policy = self.catalog.policy(place.policy);
-        if interval.minutes() > LONGEST_MINUTES {
-            // Longer than any calendar is kept for: the length is what is wrong with it.
-            return Err(Refusal::TooLong { max_minutes: policy.max_minutes });
-        }
-        self.is_open_throughout(place.branch, area, interval)?;
-        fits_grid(policy, self.day_at(place.branch, interval.start())?, interval)
-    }
-
-    /// The local day of a branch that contains an instant.
-    pub(crate) fn day_at(&self, branch: BranchId, instant: Timestamp) -> Result<&Arc<Day>, Refusal> {
-        // Local dates are at most one away from the date in UTC.
-        let utc = Date(i32::try_from(instant.0.div_euclid(DAY_US)).unwrap_or(i32::MAX));
-        let hours_revision = self.catalog.branch(branch).hours_revision;
-        [0, 1, -1]
-            .into_iter()
-            .filter_map(|offset| self.calendar.get(&(branch, utc.plus_days(offset))))
-            .find(|kept| kept.day.span.contains(instant) && kept.hours_revision == hours_revision)
-            .map(|kept| &kept.day)
-            .ok_or(Refusal::CalendarPending)
-    }
-
-    /// Opening spans that touch, at midnight or otherwise, count as one.
-    pub(crate) fn is_open_throughout(&self, branch: BranchId, area: AreaId, interval: Interval) -> Result<(), Refusal> {
-        if self.open_until(branch, area, interval.start(), interval.end())? >= interval.end() {
-            Ok(())
-        } else {
-            Err(Refusal::Closed)
-        }
-    }
-
-    /// Until when the area stays open from `from` on, as far as `until` asks; `from` itself if it is closed then.
-    pub(crate) fn open_until(
-        &self,
-        branch: BranchId,
-        area: AreaId,
-        from: Timestamp,
-        until: Timestamp,
-    ) -> Result<Timestamp, Refusal> {
-        let mut reached = from;
-        while reached < until {
-            let day = self.day_at(branch, reached)?;
-            match day.open_in(area).iter().find(|open| open.contains(reached)) {
-                Some(open) => reached = open.end(),
-                None => break,
-            }
-        }
-        Ok(reached)
-    }
-
-    pub(crate) fn within_quota(&self, user: &User, area: AreaId, interval: Interval) -> Result<(), Refusal> {
-        let place = self.catalog.area(area);
-        let policy = self.catalog.policy(place.policy);
-        if user.live.len() >= policy.max_reservations as usize {
-            return Err(Refusal::TooManyReservations { max: policy.max_reservations });
-        }
-        let mut instant = interval.start();
-        while instant < interval.end() {
-            let day = self.day_at(place.branch, instant)?;
-            let us_of = |other: Interval| other.intersection(day.span).map_or(0, Interval::length_us);
-            let taken = user.live.iter().map(|live| live.interval).chain(user.used.iter().copied());
-            let left_us = i64::from(policy.max_minutes_per_day) * MINUTE_US - taken.map(us_of).sum::<i64>();
-            if us_of(interval) > left_us {
-                return Err(Refusal::TooManyMinutes {
-                    max_per_day: policy.max_minutes_per_day,
-                    left: u32::try_from(left_us / MINUTE_US).unwrap_or(0),
-                });
-            }
-            instant = day.span.end();
-        }
-        Ok(())
-    }
-
     pub(crate) fn policy_of(&self, seat: SeatId) -> PolicyId {
         self.catalog.area(self.catalog.seat(seat).area).policy
     }
-
-    /// Start of the slot that is running at `instant`.
-    pub(crate) fn slot_start(
-        &self,
-        branch: BranchId,
-        policy: &Policy,
-        instant: Timestamp,
-    ) -> Result<Timestamp, Refusal> {
-        let origin = self.day_at(branch, instant)?.grid_origin;
-        let grid_us = i64::from(policy.grid_minutes) * MINUTE_US;
-        Ok(instant.plus_us(-(instant.0 - origin.0).rem_euclid(grid_us)))
-    }
-}
-
-fn fits_grid(policy: &Policy, first_day: &Day, interval: Interval) -> Result<(), Refusal> {
-    let grid_us = i64::from(policy.grid_minutes) * MINUTE_US;
-    let offset_us = interval.start().0 - first_day.grid_origin.0;
-    if offset_us % grid_us != 0 || (interval.end().0 - interval.start().0) % grid_us != 0 {
-        return Err(Refusal::OffGrid { grid_minutes: policy.grid_minutes });
-    }
-    if interval.minutes() < i64::from(policy.min_minutes) {
-        return Err(Refusal::TooShort { min_minutes: policy.min_minutes });
-    }
-    if interval.minutes() > i64::from(policy.max_minutes) {
-        return Err(Refusal::TooLong { max_minutes: policy.max_minutes });
-    }
-    Ok(())
 }

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use crate::id::AreaId;
 use crate::time::{Date, Interval, Timestamp};
 
-/// How far behind and ahead of today days are kept. A claim may last a week, and quotas look at its first day.
+/// How far behind and ahead of today days are kept. A claim may last a week, and quotas look at the whole weeks of its
+/// first and last day.
 pub const DAYS_BEHIND: i32 = 8;
-pub const DAYS_BEYOND_WINDOW: i32 = 7;
+pub const DAYS_BEYOND_WINDOW: i32 = 14;
 
 /// One local date of one branch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +24,8 @@ pub struct Day {
     pub open: Vec<Interval>,
     /// The same for areas with hours of their own.
     pub area_open: BTreeMap<AreaId, Vec<Interval>>,
+    /// When people eat: in order, disjoint, within `span`.
+    pub meals: Vec<Interval>,
 }
 
 impl Day {

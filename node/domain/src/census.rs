@@ -32,7 +32,7 @@ impl State {
             live_claims: self.claims.all.iter().filter(|claim| claim.state.is_blocking()).count(),
             waits: self.waitlist.waits.values().filter(|wait| wait.state == WaitState::Waiting).count(),
             items: self.inbox.items.len(),
-            records: self.records.places.len(),
+            records: self.records.kept,
         }
     }
 }

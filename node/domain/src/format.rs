@@ -18,6 +18,7 @@ use crate::deadline::Due;
 use crate::id::{BranchId, Position, RequestId, TokenDigest};
 use crate::import::KeptDay;
 use crate::inbox::{Item, Stream};
+use crate::presence::PresenceKey;
 use crate::record::{Owner, Record};
 use crate::request::At;
 use crate::state::State;
@@ -25,9 +26,9 @@ use crate::time::Interval;
 use crate::waitlist::{Wait, WaitState};
 
 /// Of requests and answers.
-pub const MESSAGE_VERSION: u8 = 1;
+pub const MESSAGE_VERSION: u8 = 2;
 /// Of snapshots.
-pub const SNAPSHOT_VERSION: u8 = 1;
+pub const SNAPSHOT_VERSION: u8 = 2;
 /// Parts are collected into chunks of about this size: small enough to encode between two breaths.
 const CHUNK_BYTES: usize = 64 * 1024;
 
@@ -35,7 +36,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
 pub enum DecodeError {
     #[error("nothing to decode")]
     Empty,
-    #[error("written in format {found}, this version reads {known}: a newer release is needed")]
+    #[error("written in format {found}, this release reads {known}: another release is needed")]
     UnknownVersion { found: u8, known: u8 },
     #[error("not a valid encoding")]
     Malformed(#[source] postcard::Error),
@@ -77,6 +78,8 @@ enum Part {
     Claim(Claim),
     Wait(Arc<Wait>),
     Item(Stream, Position, Arc<Item>),
+    /// The newest item that a full stream let go of.
+    LetGo(Stream, Position),
     /// Oldest first.
     Record(Owner, RequestId, Record),
     /// Nothing follows: a snapshot without it was cut short.
@@ -88,6 +91,7 @@ struct Head {
     at: At,
     first_claim: u64,
     next_wait: u64,
+    presence_key: Option<PresenceKey>,
 }
 
 /// The bytes of a snapshot, in chunks. Takes a clone of the state, so that applying goes on meanwhile.
@@ -109,7 +113,12 @@ pub fn snapshot(state: State) -> impl Iterator<Item = Vec<u8>> + Send + 'static 
 }
 
 fn parts(state: State) -> impl Iterator<Item = Part> + Send + 'static {
-    let head = Head { at: state.at, first_claim: state.claims.first, next_wait: state.waitlist.next };
+    let head = Head {
+        at: state.at,
+        first_claim: state.claims.first,
+        next_wait: state.waitlist.next,
+        presence_key: state.presence_key,
+    };
     let State { catalog, calendar, accounts, claims, waitlist, inbox, records, .. } = state;
     let record = |(owner, id, record): (Owner, RequestId, Record)| Part::Record(owner, id, record);
     [Part::Head(head), Part::Catalog(catalog)]
@@ -120,6 +129,7 @@ fn parts(state: State) -> impl Iterator<Item = Part> + Send + 'static {
         .chain(claims.all.into_values().map(Part::Claim))
         .chain(waitlist.waits.into_iter().map(|(_, wait)| Part::Wait(wait)))
         .chain(inbox.items.into_iter().map(|((stream, position), item)| Part::Item(stream, position, item)))
+        .chain(inbox.let_go.into_iter().map(|(stream, position)| Part::LetGo(stream, position)))
         .chain(records.into_kept().map(record))
         .chain([Part::End])
 }
@@ -189,6 +199,7 @@ impl SnapshotReader {
                 state.at = head.at;
                 state.claims.first = head.first_claim;
                 state.waitlist.next = head.next_wait;
+                state.presence_key = head.presence_key;
                 self.progress = Progress::Parts;
             }
             (Progress::Version | Progress::Head, _) => return Err(DecodeError::Inconsistent("it has no head")),
@@ -209,6 +220,9 @@ impl SnapshotReader {
                     state.inbox.everyone_count += 1;
                 }
                 state.inbox.items.insert((stream, position), item);
+            }
+            (Progress::Parts, Part::LetGo(stream, position)) => {
+                state.inbox.let_go.insert(stream, position);
             }
             (Progress::Parts, Part::Record(owner, id, record)) => {
                 state.records.keep(owner, id, record);

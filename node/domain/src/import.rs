@@ -1,6 +1,7 @@
 //! Importing a catalogue and its calendar. Neither ever leaves a claim on a seat that is gone or closed: whoever loses
 //! a seat is told, and gets no strike.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -9,10 +10,12 @@ use crate::account::{Live, Role};
 use crate::calendar::{DAYS_BEHIND, DAYS_BEYOND_WINDOW, Day};
 use crate::catalog::{self, Draft};
 use crate::claim::first_ending_after;
+use crate::closure::Displacement;
 use crate::effects::Effects;
-use crate::id::{BranchId, ClaimId, UserId};
+use crate::event::Change;
+use crate::id::{AreaId, BranchId, ClaimId, UserId};
 use crate::refusal::Refusal;
-use crate::reply::{Event, ImportSummary, Reply};
+use crate::reply::{ImportSummary, Reply};
 use crate::state::State;
 use crate::time::Date;
 use crate::waitlist::Wait;
@@ -50,24 +53,25 @@ impl State {
         }
         let before = std::mem::take(&mut self.catalog);
         self.catalog = Arc::new(before.replaced_by(draft));
-        fx.happened(Event::CatalogReplaced { revision: self.catalog.revision });
-        let mut homeless: Vec<ClaimId> = Vec::new();
+        fx.happened(Change::CatalogReplaced { revision: self.catalog.revision });
+        let mut homeless: Vec<(ClaimId, AreaId)> = Vec::new();
         for (id, old) in before.seats() {
             let seat = self.catalog.seat(id);
             let claims = self.claims.book(id).iter();
             if seat.retired {
-                homeless.extend(claims.map(|live| live.claim));
+                homeless.extend(claims.map(|live| (live.claim, old.area)));
             } else if seat.area != old.area {
                 // In another room it may be closed when it was open before.
-                let closed = |live: &&Live| {
-                    self.is_open_throughout(seat.branch, seat.area, live.interval) == Err(Refusal::Closed)
-                };
-                homeless.extend(claims.filter(closed).map(|live| live.claim));
+                let closed = claims.filter(|live| self.closed_to(live, seat.branch, seat.area));
+                homeless.extend(closed.map(|live| (live.claim, old.area)));
             }
         }
-        for &claim in &homeless {
-            self.displace(claim, fx);
+        let mut displacement = Displacement::from(BTreeSet::new());
+        for (claim, area) in homeless {
+            let area = (!self.catalog.area(area).retired).then_some(area);
+            self.displace(claim, area, &mut displacement, fx);
         }
+        self.pass_on_all(&mut displacement, fx);
         self.reconsider_waits(|_, _| true, fx);
         let branches: Vec<BranchId> = self.catalog.branches().map(|(id, _)| id).collect();
         let areas = branches.iter().flat_map(|&id| self.catalog.branch(id).areas());
@@ -77,7 +81,7 @@ impl State {
             branch_count: branches.len() as u32,
             area_count: areas.len() as u32,
             seat_count: areas.iter().map(|area| area.seats.len() as u32).sum(),
-            displaced_count: homeless.len() as u32,
+            displaced_count: displacement.displaced_count,
         }))
     }
 
@@ -98,7 +102,7 @@ impl State {
         }
         self.displace_outside_hours(branch, days, fx);
         self.drop_old_days(branch, fx);
-        fx.happened(Event::CalendarFilled { branch });
+        fx.happened(Change::CalendarFilled { branch });
         let touched = |state: &Self, wait: &Wait| {
             state.branch_of(wait.need.place) == branch && days.iter().any(|day| day.span.overlaps(wait.interval))
         };
@@ -115,14 +119,21 @@ impl State {
             for &seat in &self.catalog.area(area).seats {
                 let book = self.claims.book(seat);
                 let touched = book[first_ending_after(book, first)..].iter();
-                let closed =
-                    touched.filter(|live| self.is_open_throughout(branch, area, live.interval) == Err(Refusal::Closed));
-                outside.extend(closed.map(|live| live.claim));
+                outside.extend(touched.filter(|live| self.closed_to(live, branch, area)).map(|live| live.claim));
             }
         }
+        let mut displacement = Displacement::from(BTreeSet::new());
         for claim in outside {
-            self.displace(claim, fx);
+            // Where it is closed, no seat of the same area is open.
+            self.displace(claim, None, &mut displacement, fx);
         }
+        self.pass_on_all(&mut displacement, fx);
+    }
+
+    /// Whether a claim lies outside the hours of an area. The institution closes seats whenever it likes.
+    fn closed_to(&self, live: &Live, branch: BranchId, area: AreaId) -> bool {
+        let is_persons = self.claims.get(live.claim).is_some_and(|claim| claim.holder.is_some());
+        is_persons && self.is_open_throughout(branch, area, live.interval) == Err(Refusal::Closed)
     }
 
     fn drop_old_days(&mut self, branch: BranchId, fx: &Effects) {
@@ -139,8 +150,11 @@ impl State {
     #[must_use]
     pub fn missing_days(&self, branch: BranchId, today: Date) -> Vec<Date> {
         let entry = self.catalog.branch(branch);
-        let window_days =
-            entry.areas().map(|area| self.catalog.policy(self.catalog.area(area).policy).window_days).max();
+        let window_days = entry
+            .areas()
+            .map(|area| self.catalog.policy(self.catalog.area(area).policy))
+            .map(|policy| policy.window_days.max(policy.staff_window_days))
+            .max();
         let ahead = window_days.unwrap_or(0).cast_signed() + DAYS_BEYOND_WINDOW;
         (-DAYS_BEHIND..=ahead)
             .map(|offset| today.plus_days(offset))

@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::Role;
 use crate::effects::Effects;
+use crate::event::Change;
 use crate::id::{ClaimId, Position, UserId, WaitId};
 use crate::refusal::Refusal;
-use crate::reply::{Event, Reply};
+use crate::reply::Reply;
 use crate::request::At;
 use crate::state::State;
 use crate::text::{MessageText, UserName};
@@ -67,12 +68,53 @@ pub enum ItemKind {
     WaitExpired {
         wait: WaitId,
     },
+    HoldExpired {
+        claim: ClaimId,
+    },
+    /// Away for too long.
+    Released {
+        claim: ClaimId,
+    },
+    /// To another seat or time.
+    Moved {
+        claim: ClaimId,
+    },
+    /// By somebody else: by staff, or for a group, and then they have to agree.
+    BookedForYou {
+        claim: ClaimId,
+    },
+    /// Their seat was found empty: until when they have to show up.
+    SeatReported {
+        claim: ClaimId,
+        until: Timestamp,
+    },
+    CancelledLate {
+        claim: ClaimId,
+    },
+    StrikeWaived {
+        claim: ClaimId,
+    },
+}
+
+impl Item {
+    /// In an inbox, the copy of what its owner sent to others is not.
+    pub(crate) fn is_shown_in(&self, stream: Stream) -> bool {
+        match (&self.kind, stream) {
+            (ItemKind::Message { sender, recipients, .. }, Stream::User(owner)) => {
+                *sender != owner || recipients.contains(&owner)
+            }
+            _ => true,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Inbox {
     pub items: OrdMap<(Stream, Position), Arc<Item>>,
     pub everyone_count: u32,
+    /// The newest item that a full stream had to let go of: whoever has seen less than that has missed something.
+    /// Nothing for streams that never were full. Invariant: older than everything that the stream holds.
+    pub let_go: OrdMap<Stream, Position>,
 }
 
 impl Inbox {
@@ -157,8 +199,8 @@ impl State {
         let up_to = up_to.min(Position::end_of(fx.at().index.saturating_sub(1)));
         let user = self.accounts.user_mut(by).ok_or(Refusal::SessionExpired)?;
         if user.read_up_to < up_to {
-            user.read_up_to = up_to;
-            fx.happened(Event::UserChanged { user: by });
+            let before = std::mem::replace(&mut user.read_up_to, up_to);
+            fx.happened(Change::ReadUpTo { user: by, before, after: up_to });
         }
         Ok(Reply::Unread { count: self.unread_count(by) })
     }
@@ -169,6 +211,7 @@ impl State {
         for position in positions {
             self.inbox.items.remove(&(stream, position));
         }
+        self.inbox.let_go.remove(&stream);
     }
 
     fn append(&mut self, stream: Stream, position: Position, item: Arc<Item>, fx: &mut Effects) {
@@ -180,11 +223,14 @@ impl State {
         *count += 1;
         let is_full = *count > ITEMS_PER_STREAM_MAX;
         self.inbox.items.insert((stream, position), item);
-        fx.happened(Event::ItemAppended { stream, position });
+        fx.happened(Change::ItemAppended { stream, position });
         if is_full {
-            let oldest = self.inbox.of(stream, Position::default()).next().map(|(position, _)| position);
-            if let Some(oldest) = oldest {
+            let oldest = self.inbox.of(stream, Position::default()).next();
+            if let Some((oldest, is_shown)) = oldest.map(|(position, item)| (position, item.is_shown_in(stream))) {
                 self.remove(stream, oldest, fx);
+                if is_shown {
+                    self.inbox.let_go.insert(stream, oldest);
+                }
             }
         }
     }
@@ -201,6 +247,6 @@ impl State {
                 }
             }
         }
-        fx.happened(Event::ItemRemoved { stream, position });
+        fx.happened(Change::ItemRemoved { stream, position });
     }
 }

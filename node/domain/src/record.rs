@@ -5,23 +5,23 @@ use imbl::{OrdMap, Vector};
 use serde::{Deserialize, Serialize};
 
 use crate::claim::{Claim, ClaimState};
-use crate::id::{ClaimId, Position, RequestId, UserId, WaitId};
+use crate::id::{ClaimId, PolicyId, Position, RequestId, SeatId, UserId, WaitId};
 use crate::inbox::Stream;
 use crate::query::{ClaimView, UserView};
 use crate::refusal::Refusal;
-use crate::reply::{Answer, ImportSummary, Reply};
+use crate::reply::{Answer, ClosureSummary, ImportSummary, Reply};
 use crate::request::{At, RetryKey};
 use crate::state::State;
 use crate::table::Table;
-use crate::time::{MINUTE_US, Timestamp};
+use crate::time::{Interval, MINUTE_US, Timestamp};
 use crate::waitlist::{Wait, WaitState};
 
 /// Log time for which a record is kept. Clients stop repeating after 5 minutes.
 pub const RECORD_US: i64 = 15 * MINUTE_US;
 /// New mutations are refused beyond; young records are never evicted.
-pub const RECORDS_PER_USER_MAX: u32 = 10_000;
+pub const RECORDS_PER_USER_MAX: usize = 10_000;
 /// Registrations share one account, so that it must bear an enrolment day.
-pub const ANONYMOUS_RECORDS_MAX: u32 = 100_000;
+pub const ANONYMOUS_RECORDS_MAX: usize = 100_000;
 pub const RECORDS_MAX: usize = 16_000_000;
 /// Old records that one entry clears away, so that none takes long; more are cleared than are ever added.
 const EVICTIONS_PER_ENTRY: usize = 64;
@@ -43,13 +43,7 @@ pub(crate) enum Outcome {
     /// Rare enough to be kept whole: registrations and changes of roles.
     User(Box<UserView>),
     Catalog(Box<ImportSummary>),
-    /// What may have changed since; the rest of a claim never does.
-    Claim {
-        id: ClaimId,
-        state: ClaimState,
-        revision: u32,
-        changed_at: Timestamp,
-    },
+    Claim(ClaimThen),
     Wait {
         id: WaitId,
         state: WaitState,
@@ -62,43 +56,78 @@ pub(crate) enum Outcome {
     Unread {
         count: u32,
     },
+    /// At most 31.
+    Claims(Vec<Result<ClaimThen, Refusal>>),
+    Closure(ClosureSummary),
     Refused(Refusal),
 }
 
-/// The queue is written at its ends only, and the places, which are all over it, are small: a record costs little even
-/// while somebody holds a view.
+/// What may have changed of a claim since; the rest of it never does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ClaimThen {
+    id: ClaimId,
+    seat: SeatId,
+    interval: Interval,
+    state: ClaimState,
+    policy: PolicyId,
+    revision: u32,
+    changed_at: Timestamp,
+}
+
+impl From<&ClaimView> for ClaimThen {
+    fn from(ClaimView { claim, .. }: &ClaimView) -> Self {
+        let Claim { id, seat, interval, state, policy, revision, changed_at, .. } = *claim;
+        Self { id, seat, interval, state, policy, revision, changed_at }
+    }
+}
+
+/// The queue is written at its ends only. The places are all over it, so they lie with their owners: one short way down
+/// a table to a handful of them costs little to write even while somebody holds a view, where a way down one large map
+/// of all requests cost half of a booking.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Records {
-    /// Where in the queue the record of a request lies.
-    pub places: OrdMap<(Owner, RequestId), u64>,
+    /// By user id; also of those who are gone.
+    by_user: Table<Places>,
+    anonymous: Places,
+    /// How many places there are.
+    pub kept: usize,
     /// The place of the oldest.
     pub first: u64,
     /// Oldest first. What was written over stays until its time, and no place leads to it.
     pub queue: Vector<(Owner, RequestId, Record)>,
-    pub anonymous_count: u32,
-    /// By user id; also of those who are gone.
-    counts: Table<u32>,
 }
 
+/// Where in the queue the record of a request lies.
+pub(crate) type Places = OrdMap<RequestId, u64>;
+
 impl Records {
-    /// How many are kept.
-    pub fn count(&self, owner: Owner) -> u32 {
+    /// Of one owner, as many as are kept.
+    pub fn places(&self, owner: Owner) -> Option<&Places> {
         match owner {
-            Some(user) => self.counts.get(user.0 as usize).copied().unwrap_or(0),
-            None => self.anonymous_count,
+            Some(user) => self.by_user.get(user.0 as usize),
+            None => Some(&self.anonymous),
         }
     }
 
-    fn count_mut(&mut self, owner: Owner) -> &mut u32 {
-        let Some(user) = owner else { return &mut self.anonymous_count };
-        while self.counts.len() <= user.0 as usize {
-            self.counts.push(0);
+    /// Everybody who ever had one.
+    pub fn owners(&self) -> impl Iterator<Item = Owner> {
+        (0..self.by_user.len()).map(|user| Some(UserId(user as u64))).chain([None])
+    }
+
+    fn places_mut(&mut self, owner: Owner) -> &mut Places {
+        let Some(user) = owner else { return &mut self.anonymous };
+        while self.by_user.len() <= user.0 as usize {
+            self.by_user.push(Places::new());
         }
-        self.counts.get_mut(user.0 as usize).expect("grown above")
+        self.by_user.get_mut(user.0 as usize).expect("grown above")
+    }
+
+    fn place(&self, owner: Owner, id: RequestId) -> Option<u64> {
+        self.places(owner)?.get(&id).copied()
     }
 
     fn get(&self, owner: Owner, id: RequestId) -> Option<&Record> {
-        let place = self.places.get(&(owner, id))?;
+        let place = self.place(owner, id)?;
         let (.., record) = self.queue.get(usize::try_from(place - self.first).ok()?)?;
         Some(record)
     }
@@ -107,8 +136,8 @@ impl Records {
         let place = self.first + self.queue.len() as u64;
         self.queue.push_back((owner, id, record));
         // Over an old record that is not cleared away yet, it is no more than there were.
-        if self.places.insert((owner, id), place).is_none() {
-            *self.count_mut(owner) += 1;
+        if self.places_mut(owner).insert(id, place).is_none() {
+            self.kept += 1;
         }
     }
 
@@ -121,21 +150,20 @@ impl Records {
         let (owner, id, _) = self.queue.pop_front()?;
         let place = self.first;
         self.first += 1;
-        let written_over = self.places.get(&(owner, id)) != Some(&place);
+        let written_over = self.place(owner, id) != Some(place);
         if !written_over {
-            self.places.remove(&(owner, id));
-            *self.count_mut(owner) -= 1;
+            self.places_mut(owner).remove(&id);
+            self.kept -= 1;
         }
         Some(written_over)
     }
 
     /// Oldest first, without what was written over.
     pub fn into_kept(self) -> impl Iterator<Item = (Owner, RequestId, Record)> {
-        let (places, first) = (self.places, self.first);
-        let is_kept = move |place, owner, id| places.get(&(owner, id)) == Some(&place);
-        (first..)
-            .zip(self.queue)
-            .filter_map(move |(place, (owner, id, record))| is_kept(place, owner, id).then_some((owner, id, record)))
+        let queue = self.queue.clone();
+        (self.first..).zip(queue).filter_map(move |(place, (owner, id, record))| {
+            (self.place(owner, id) == Some(place)).then_some((owner, id, record))
+        })
     }
 }
 
@@ -151,9 +179,9 @@ impl State {
     }
 
     pub(crate) fn may_record(&self, owner: Owner) -> Result<(), Refusal> {
-        let count = self.records.count(owner);
+        let count = self.records.places(owner).map_or(0, Places::len);
         let max = if owner.is_some() { RECORDS_PER_USER_MAX } else { ANONYMOUS_RECORDS_MAX };
-        if count >= max || self.records.places.len() >= RECORDS_MAX { Err(Refusal::TooManyRequests) } else { Ok(()) }
+        if count >= max || self.records.kept >= RECORDS_MAX { Err(Refusal::TooManyRequests) } else { Ok(()) }
     }
 
     pub(crate) fn record(&mut self, owner: Owner, retry: RetryKey, answer: &Answer) {
@@ -164,12 +192,13 @@ impl State {
                 // Log-ins are not recorded: the answer holds a secret.
                 Reply::Session { .. } => return,
                 Reply::Catalog(summary) => Outcome::Catalog(Box::new(*summary)),
-                Reply::Claim(ClaimView { claim, .. }) => Outcome::Claim {
-                    id: claim.id,
-                    state: claim.state,
-                    revision: claim.revision,
-                    changed_at: claim.changed_at,
-                },
+                Reply::Claim(view) => Outcome::Claim(view.into()),
+                Reply::Claims(views) => {
+                    let then =
+                        |outcome: &Result<ClaimView, Refusal>| outcome.as_ref().map(Into::into).map_err(|no| *no);
+                    Outcome::Claims(views.iter().map(then).collect())
+                }
+                Reply::Closure(summary) => Outcome::Closure(*summary),
                 Reply::Wait(view) => Outcome::Wait { id: view.wait.id, state: view.wait.state },
                 Reply::Message(message) => Outcome::Message { stream: message.stream, position: message.position },
                 Reply::Unread { count } => Outcome::Unread { count: *count },
@@ -196,14 +225,15 @@ impl State {
             Outcome::Done => Ok(Reply::Done),
             Outcome::User(user) => Ok(Reply::User(user.as_ref().clone())),
             Outcome::Catalog(summary) => Ok(Reply::Catalog(**summary)),
-            Outcome::Claim { id, state, revision, changed_at } => match self.claims.get(*id) {
-                Some(claim) => {
-                    let (state, revision, changed_at) = (*state, *revision, *changed_at);
-                    let then = Claim { state, revision, changed_at, ..claim.clone() };
-                    Ok(Reply::Claim(self.claim_view(&then)))
-                }
-                None => Err(Refusal::ReservationNotFound),
-            },
+            Outcome::Claim(then) => self.claim_then(then).map(Reply::Claim),
+            Outcome::Claims(outcomes) => {
+                let then = |outcome: &Result<ClaimThen, Refusal>| match outcome {
+                    Ok(then) => self.claim_then(then),
+                    Err(refusal) => Err(*refusal),
+                };
+                Ok(Reply::Claims(outcomes.iter().map(then).collect()))
+            }
+            Outcome::Closure(summary) => Ok(Reply::Closure(*summary)),
             Outcome::Wait { id, state } => match self.waitlist.waits.get(id) {
                 // Only who joins is answered with a live wait, and one that is over never changes.
                 Some(wait) if state.is_live() => {
@@ -227,5 +257,12 @@ impl State {
             Outcome::Unread { count } => Ok(Reply::Unread { count: *count }),
             Outcome::Refused(refusal) => Err(*refusal),
         }
+    }
+
+    /// A claim as it was when it was answered with.
+    fn claim_then(&self, then: &ClaimThen) -> Result<ClaimView, Refusal> {
+        let ClaimThen { id, seat, interval, state, policy, revision, changed_at } = *then;
+        let claim = self.claims.get(id).ok_or(Refusal::ReservationNotFound)?;
+        Ok(self.claim_view(&Claim { seat, interval, state, policy, revision, changed_at, ..claim.clone() }))
     }
 }

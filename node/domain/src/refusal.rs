@@ -29,6 +29,7 @@ pub enum Refusal {
     CalendarOutdated,
     // When and where.
     InThePast { earliest: Timestamp },
+    TooSoon { notice_minutes: u32 },
     TooFarAhead { window_days: u32 },
     Closed,
     CalendarPending,
@@ -40,19 +41,38 @@ pub enum Refusal {
     OwnOverlap { claim: ClaimId },
     TooManyReservations { max: u32 },
     TooManyMinutes { max_per_day: u32, left: u32 },
+    TooManyMinutesInWeek { max_per_week: u32, left: u32 },
+    TooManyOnDay { max: u32 },
+    TooManyInWeek { max: u32 },
+    TooManyFuture { max: u32 },
+    HoldExists { claim: ClaimId },
     // The seat.
+    KeptAccessible { until: Timestamp },
     SeatTaken,
+    SeatNotOccupied,
+    // Several at once.
+    TooManyAtOnce { max: u32 },
+    MemberUnavailable { position: u32 },
+    GroupSeatTaken { position: u32 },
     // A claim that exists.
     ReservationNotFound,
     StateConflict { state: StateName },
     CheckInTooEarly { opens_at: Timestamp },
     GraceElapsed,
     OfferExpired,
+    HoldExpired,
+    PresenceNotProven,
+    TooLateToChange { minutes: u32 },
+    TooManyReports { max: u32 },
+    // What staff do.
+    StrikeNotFound,
+    SuspensionInvalid { max_days: u32 },
     // The waitlist.
     WaitNotFound,
     WaitIsOver,
     TooManyWaits { max: u32 },
     AlreadyWaiting,
+    TooFlexible { max_starts: u32 },
     // Messages.
     RecipientNotFound { position: u32 },
     MessageNotFound,
@@ -74,7 +94,11 @@ impl Refusal {
             | Self::CalendarPending
             | Self::OffGrid { .. }
             | Self::TooShort { .. }
-            | Self::TooLong { .. } => false,
+            | Self::TooLong { .. }
+            | Self::TooManyAtOnce { .. }
+            | Self::TooFlexible { .. }
+            | Self::SuspensionInvalid { .. }
+            | Self::PresenceNotProven => false,
             Self::UserNameTaken
             | Self::UserNotFound
             | Self::LastAdmin
@@ -83,18 +107,32 @@ impl Refusal {
             | Self::SeatNotFound
             | Self::CatalogChanged { .. }
             | Self::InThePast { .. }
+            | Self::TooSoon { .. }
             | Self::TooFarAhead { .. }
             | Self::Closed
             | Self::Suspended { .. }
             | Self::OwnOverlap { .. }
             | Self::TooManyReservations { .. }
             | Self::TooManyMinutes { .. }
+            | Self::TooManyMinutesInWeek { .. }
+            | Self::TooManyOnDay { .. }
+            | Self::TooManyInWeek { .. }
+            | Self::TooManyFuture { .. }
+            | Self::HoldExists { .. }
+            | Self::KeptAccessible { .. }
             | Self::SeatTaken
+            | Self::SeatNotOccupied
+            | Self::MemberUnavailable { .. }
+            | Self::GroupSeatTaken { .. }
             | Self::ReservationNotFound
             | Self::StateConflict { .. }
             | Self::CheckInTooEarly { .. }
             | Self::GraceElapsed
             | Self::OfferExpired
+            | Self::HoldExpired
+            | Self::TooLateToChange { .. }
+            | Self::TooManyReports { .. }
+            | Self::StrikeNotFound
             | Self::WaitNotFound
             | Self::WaitIsOver
             | Self::TooManyWaits { .. }

@@ -2,14 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::claim::Claim;
-use crate::id::{BranchId, ClaimId, Position, UserId};
-use crate::inbox::Stream;
+use crate::event::Event;
 use crate::query::{ClaimView, MessageView, UserView, WaitView};
 use crate::refusal::Refusal;
 use crate::request::At;
 use crate::time::Timestamp;
-use crate::waitlist::Wait;
 
 /// The outcome of one entry: the same on every replica.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,12 +29,21 @@ pub struct Answer {
 pub enum Reply {
     Done,
     User(UserView),
-    Session { user: UserView, expires_at: Timestamp, unread_count: u32 },
+    Session {
+        user: UserView,
+        expires_at: Timestamp,
+        unread_count: u32,
+    },
     Catalog(ImportSummary),
     Claim(ClaimView),
     Wait(WaitView),
     Message(MessageView),
-    Unread { count: u32 },
+    Unread {
+        count: u32,
+    },
+    /// One outcome per wish, in their order. Of a group booking all are claims.
+    Claims(Vec<Result<ClaimView, Refusal>>),
+    Closure(ClosureSummary),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,16 +55,11 @@ pub struct ImportSummary {
     pub displaced_count: u32,
 }
 
-/// What live streams and the relational record follow.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event {
-    CatalogReplaced { revision: u64 },
-    CalendarFilled { branch: BranchId },
-    UserChanged { user: UserId },
-    UserDeleted { user: UserId },
-    StrikeGiven { user: UserId, claim: ClaimId },
-    ClaimChanged(Claim),
-    WaitChanged(Wait),
-    ItemAppended { stream: Stream, position: Position },
-    ItemRemoved { stream: Stream, position: Position },
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClosureSummary {
+    pub seat_count: u32,
+    /// Claims that went to another seat.
+    pub moved_count: u32,
+    /// Claims for which there was none.
+    pub displaced_count: u32,
 }

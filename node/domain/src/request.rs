@@ -7,6 +7,7 @@ use crate::account::{PasswordHash, Role};
 use crate::calendar::Day;
 use crate::catalog::Draft;
 use crate::id::{BranchId, ClaimId, Position, RequestId, TokenDigest, UserId, WaitId};
+use crate::presence::{PresenceSecret, Proof};
 use crate::text::{MessageText, Slug, Title, UserName};
 use crate::time::{Interval, Timestamp};
 
@@ -49,8 +50,35 @@ pub struct RetryKey {
     pub digest: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Action {
+macro_rules! actions {
+    ($($(#[$doc:meta])* $name:ident $({ $($(#[$field_doc:meta])* $field:ident: $kind:ty,)* })?,)*) => {
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        pub enum Action {
+            $($(#[$doc])* $name $({ $($(#[$field_doc])* $field: $kind,)* })?,)*
+        }
+
+        /// What was asked for, without what goes with it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum ActionName {
+            $($name,)*
+        }
+
+        impl ActionName {
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+        }
+
+        impl Action {
+            #[must_use]
+            pub const fn name(&self) -> ActionName {
+                match self {
+                    $(Self::$name $({ $($field: _,)* })? => ActionName::$name,)*
+                }
+            }
+        }
+    };
+}
+
+actions! {
     /// Nothing but the passing of time.
     Tick,
     /// Local days of a branch, expanded from the hours of this revision.
@@ -87,21 +115,27 @@ pub enum Action {
         expected_revision: Option<u64>,
     },
     Reserve {
-        seat: SeatName,
-        interval: Interval,
+        wish: Wish,
     },
+    /// To the holder it is a check-in; to who is away or was reported, the return.
     CheckIn {
         claim: ClaimId,
+        proof: Option<Proof>,
     },
     CheckOut {
         claim: ClaimId,
     },
     Cancel {
         claim: ClaimId,
+        /// From staff who cancel what is not theirs.
+        reason: Option<Title>,
     },
     JoinWaitlist {
         need: Need<Place<Slug>>,
+        /// From the earliest start to the end of a stay that starts at the latest.
         interval: Interval,
+        /// How long a stay; none: all of the interval.
+        minutes: Option<u32>,
     },
     LeaveWaitlist {
         wait: WaitId,
@@ -125,6 +159,114 @@ pub enum Action {
     AdvanceReadCursor {
         up_to: Position,
     },
+    /// The seat is kept for a little while, and nothing is booked unless it is confirmed.
+    Hold {
+        wish: Wish,
+    },
+    /// Of one's own hold, or of an invitation to a group.
+    Confirm {
+        claim: ClaimId,
+    },
+    /// Somebody sits down, from the slot now running on.
+    WalkIn {
+        seat: SeatName,
+        end: Timestamp,
+        /// By staff or at a kiosk: who sits down there.
+        person: Option<UserName>,
+        proof: Option<Proof>,
+    },
+    StepAway {
+        claim: ClaimId,
+    },
+    Extend {
+        claim: ClaimId,
+        end: Timestamp,
+    },
+    /// Another seat or time for the same claim; refused, it keeps what it has.
+    Reschedule {
+        claim: ClaimId,
+        seat: SeatName,
+        interval: Interval,
+    },
+    /// A seat for each, or nothing at all.
+    ReserveGroup {
+        seats: Vec<GroupSeat>,
+        interval: Interval,
+    },
+    /// As many bookings as there are wishes, each granted or refused by itself.
+    ReserveMany {
+        wishes: Vec<Wish>,
+    },
+    /// Booked, and nobody there: the holder has to show up or lose it.
+    ReportEmptySeat {
+        seat: SeatName,
+    },
+    CloseSeats {
+        place: Place<Slug>,
+        interval: Interval,
+        closing: Closing,
+        reason: Title,
+    },
+    /// Ends what closes seats of this place within the interval.
+    ReopenSeats {
+        place: Place<Slug>,
+        interval: Interval,
+        reason: Title,
+    },
+    Suspend {
+        name: UserName,
+        until: Timestamp,
+        reason: Title,
+    },
+    /// Forgives whatever led to it.
+    Unsuspend {
+        name: UserName,
+        reason: Title,
+    },
+    WaiveStrike {
+        name: UserName,
+        claim: ClaimId,
+        reason: Title,
+    },
+    SetAccessibility {
+        name: UserName,
+        needs_accessible: bool,
+    },
+    /// Drawn at random at the edge.
+    SetPresenceKey {
+        secret: PresenceSecret,
+    },
+}
+
+/// What somebody wants to book.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Wish {
+    /// Of several seats that answer it, the first in the order of the catalogue is taken.
+    pub need: Need<Place<Slug>>,
+    pub interval: Interval,
+    /// By staff: for whom.
+    pub behalf: Option<Behalf>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Behalf {
+    pub person: UserName,
+    pub reason: Title,
+    /// Also beyond window, notice and quotas, and on seats that are kept for others.
+    pub exempt: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupSeat {
+    pub seat: SeatName,
+    pub person: UserName,
+}
+
+/// What the institution needs a seat for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Closing {
+    Maintenance,
+    Closure,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -147,4 +289,23 @@ pub struct Need<At> {
     pub place: At,
     pub amenities: Vec<Title>,
     pub accessible: bool,
+}
+
+impl Wish {
+    /// One seat, for oneself.
+    #[must_use]
+    pub fn of_seat(seat: SeatName, interval: Interval) -> Self {
+        let SeatName { branch, seat } = seat;
+        let need = Need { place: Place::Seat { branch, seat }, amenities: Vec::new(), accessible: false };
+        Self { need, interval, behalf: None }
+    }
+}
+
+impl<Name> Place<Name> {
+    #[must_use]
+    pub const fn branch(&self) -> &Name {
+        match self {
+            Self::Seat { branch, .. } | Self::Area { branch, .. } | Self::Branch { branch } => branch,
+        }
+    }
 }

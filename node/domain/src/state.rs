@@ -9,9 +9,11 @@ use crate::catalog::Catalog;
 use crate::claim::Claims;
 use crate::deadline::{Due, OUTAGE_US};
 use crate::effects::Effects;
+use crate::event::{Actor, Cause, Reason};
 use crate::id::BranchId;
 use crate::import::KeptDay;
 use crate::inbox::Inbox;
+use crate::presence::PresenceKey;
 use crate::record::{Owner, Records};
 use crate::refusal::Refusal;
 use crate::reply::{Answer, Applied, Reply};
@@ -32,6 +34,8 @@ pub struct State {
     pub(crate) inbox: Inbox,
     pub(crate) records: Records,
     pub(crate) deadlines: OrdSet<(Timestamp, Due)>,
+    /// None until the first was drawn: nobody can prove anything before.
+    pub(crate) presence_key: Option<PresenceKey>,
 }
 
 impl State {
@@ -44,6 +48,14 @@ impl State {
         let reply = self.answer(request, &mut fx);
         self.evict_records(fx.now());
         Applied { reply, events: fx.into_events() }
+    }
+
+    /// What `request` would be answered now, and nothing happens.
+    #[must_use]
+    pub fn validate(&self, request: &Request) -> Answer {
+        let mut copy = self.clone();
+        let request = Request { retry: None, ..request.clone() };
+        copy.apply(self.at, &request).reply
     }
 
     /// Where and when the last entry was applied: what reads are evaluated at.
@@ -70,17 +82,26 @@ impl State {
             && fx.now().0.saturating_sub(before.0) > OUTAGE_US
             && let Ok(outage) = Interval::new(before, fx.now())
         {
+            fx.because(Cause::time(Reason::OutageCredited));
             self.credit_outage(outage, fx);
+            fx.because(Cause::time(Reason::TimePassed));
         }
         self.fire_deadlines(fx);
     }
 
     fn answer(&mut self, request: &Request, fx: &mut Effects) -> Answer {
-        let now = |result| Answer { result, at: fx.at(), replayed: false };
+        let at = fx.at();
+        let now = |result| Answer { result, at, replayed: false };
         let principal = match self.principal(request.caller) {
             Ok(principal) => principal,
             Err(refusal) => return now(Err(refusal)),
         };
+        let actor = match principal {
+            Principal::System => Actor::System,
+            Principal::Anonymous => Actor::Anonymous,
+            Principal::User(user) | Principal::Ended(user) => Actor::User(user),
+        };
+        fx.because(Cause { actor, reason: Reason::Asked(request.action.name()), note: None });
         let owner: Owner = match principal {
             Principal::User(user) | Principal::Ended(user) => Some(user),
             Principal::System | Principal::Anonymous => None,
@@ -96,7 +117,7 @@ impl State {
             }
         }
         let result = self.decide(principal, request, fx);
-        let answer = Answer { result, at: fx.at(), replayed: false };
+        let answer = now(result);
         if let Some(retry) = request.retry {
             self.record(owner, retry, &answer);
         }
@@ -117,6 +138,7 @@ impl State {
             (Action::ImportCatalog { draft, expected_revision }, Principal::System) => {
                 return self.import_catalog(None, draft, *expected_revision, fx);
             }
+            (Action::SetPresenceKey { secret }, Principal::System) => return self.set_presence_key(None, secret, fx),
             (Action::Register { name, password }, Principal::Anonymous) => return self.register(name, password, fx),
             (Action::StartSession { user, password, token }, Principal::Anonymous) => {
                 return self.start_session(*user, password, *token, fx);
@@ -141,14 +163,34 @@ impl State {
             Action::ImportCatalog { draft, expected_revision } => {
                 self.import_catalog(Some(by), draft, *expected_revision, fx)
             }
-            Action::Reserve { seat, interval } => self.reserve(by, seat, *interval, fx),
-            Action::CheckIn { claim } => self.check_in(by, *claim, fx),
+            Action::Reserve { wish } => self.reserve(by, wish, fx),
+            Action::Hold { wish } => self.hold(by, wish, fx),
+            Action::Confirm { claim } => self.confirm(by, *claim, fx),
+            Action::WalkIn { seat, end, person, proof } => self.walk_in(by, seat, *end, person.as_ref(), *proof, fx),
+            Action::ReserveGroup { seats, interval } => self.reserve_group(by, seats, *interval, fx),
+            Action::ReserveMany { wishes } => self.reserve_many(by, wishes, fx),
+            Action::CheckIn { claim, proof } => self.check_in(by, *claim, *proof, fx),
             Action::CheckOut { claim } => self.check_out(by, *claim, fx),
-            Action::Cancel { claim } => self.cancel(by, *claim, fx),
-            Action::JoinWaitlist { need, interval } => self.join_waitlist(by, need, *interval, fx),
+            Action::StepAway { claim } => self.step_away(by, *claim, fx),
+            Action::ReportEmptySeat { seat } => self.report_empty_seat(by, seat, fx),
+            Action::Cancel { claim, reason } => self.cancel(by, *claim, reason.as_ref(), fx),
+            Action::Extend { claim, end } => self.extend(by, *claim, *end, fx),
+            Action::Reschedule { claim, seat, interval } => self.reschedule(by, *claim, seat, *interval, fx),
+            Action::JoinWaitlist { need, interval, minutes } => self.join_waitlist(by, need, *interval, *minutes, fx),
             Action::LeaveWaitlist { wait } => self.leave_waitlist(by, *wait, fx),
             Action::AcceptOffer { claim } => self.accept_offer(by, *claim, fx),
             Action::DeclineOffer { claim } => self.decline_offer(by, *claim, fx),
+            Action::CloseSeats { place, interval, closing, reason } => {
+                self.close_seats(by, place, *interval, *closing, reason, fx)
+            }
+            Action::ReopenSeats { place, interval, reason } => self.reopen_seats(by, place, *interval, reason, fx),
+            Action::Suspend { name, until, reason } => self.suspend(by, name, *until, reason, fx),
+            Action::Unsuspend { name, reason } => self.unsuspend(by, name, reason, fx),
+            Action::WaiveStrike { name, claim, reason } => self.waive_strike(by, name, *claim, reason, fx),
+            Action::SetAccessibility { name, needs_accessible } => {
+                self.set_accessibility(by, name, *needs_accessible, fx)
+            }
+            Action::SetPresenceKey { secret } => self.set_presence_key(Some(by), secret, fx),
             Action::SendMessage { recipients, text } => self.send_message(by, recipients, text, fx),
             Action::Broadcast { text } => self.broadcast(by, text, fx),
             Action::DeleteMessage { message } => self.delete_message(by, *message, fx),

@@ -109,6 +109,11 @@ impl Interval {
         self.start <= instant && instant < self.end
     }
 
+    /// Longer by so much on both sides.
+    pub(crate) fn widened(self, by_us: i64) -> Self {
+        Self { start: self.start.plus_us(-by_us), end: self.end.plus_us(by_us) }
+    }
+
     /// What both have in common, if anything.
     #[must_use]
     pub fn intersection(self, other: Self) -> Option<Self> {

@@ -1,10 +1,10 @@
 //! Bytes that were written once must be read for ever, and written alike: every request and answer that may lie in
-//! somebody's log, and a whole snapshot, in format version 1.
+//! somebody's log, and a whole snapshot, in format version 2. (Version 1 was never released.)
 //!
 //! `tests/golden/` holds one line per message, its name and its bytes in hex. `UPDATE_GOLDEN=1` writes the files anew:
 //! before the first release, or beside the old ones when the version grows; never to make a red test green.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,14 +13,18 @@ use carrel_domain::account::{PasswordHash, Role};
 use carrel_domain::calendar::Day;
 use carrel_domain::claim::StateName;
 use carrel_domain::format::{SnapshotReader, decode, encode, snapshot};
-use carrel_domain::id::{AreaId, BranchId, ClaimId, Position, RequestId, TokenDigest, UserId, WaitId};
+use carrel_domain::id::{AreaId, BranchId, ClaimId, Position, RequestId, SeatId, TokenDigest, UserId, WaitId};
+use carrel_domain::inbox::Stream;
 use carrel_domain::invariants;
+use carrel_domain::presence::{PresenceSecret, Proof};
 use carrel_domain::refusal::Refusal;
 use carrel_domain::reply::{Answer, Reply};
-use carrel_domain::request::{Action, At, Caller, Need, Place, Request, RetryKey, SeatName};
+use carrel_domain::request::{
+    Action, ActionName, At, Behalf, Caller, Closing, GroupSeat, Need, Place, Request, RetryKey, SeatName, Wish,
+};
 use carrel_domain::state::State;
 use carrel_domain::text::{MessageText, UserName};
-use carrel_domain::time::{Date, Interval, MINUTE_US, SECOND_US, Timestamp};
+use carrel_domain::time::{DAY_US, Date, Interval, MINUTE_US, SECOND_US, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -42,15 +46,34 @@ fn answers_are_read_and_written_as_ever() {
 fn a_snapshot_is_read_and_written_as_ever() {
     let path = path("snapshot.txt");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&path, hex(&small_library().0)).expect("golden files can be written");
+        std::fs::write(&path, hex(&with_something_let_go(small_library().0))).expect("golden files can be written");
     }
     let written = unhex(std::fs::read_to_string(&path).expect("a golden file").trim());
-    let mut reader = SnapshotReader::default();
-    reader.read(&written).expect("what was written once");
-    let state = reader.finish().expect("what was written once");
-    assert_eq!(invariants::check(&state), vec![]);
+    let state = read_whole(&written);
+    assert_eq!(state.let_go_up_to(UserId(2)), LET_GO);
     let bytes: Vec<u8> = snapshot(state).flatten().collect();
     assert_eq!(hex(&bytes), hex(&written));
+}
+
+fn read_whole(written: &[u8]) -> State {
+    let mut reader = SnapshotReader::default();
+    reader.read(written).expect("what was written once");
+    let state = reader.finish().expect("what was written once");
+    assert_eq!(invariants::check(&state), vec![]);
+    state
+}
+
+/// Before Ben's first item.
+const LET_GO: Position = Position { index: 9, ordinal: 0 };
+
+/// A stream lets go of its first item with its thousandth, which is too much for a golden file: so the part is added by
+/// hand, in front of the end.
+fn with_something_let_go(mut small: Vec<u8>) -> Vec<u8> {
+    let end = small.pop().expect("a snapshot has an end");
+    small.push(end - 2);
+    small.extend(postcard::to_stdvec(&(Stream::User(UserId(2)), LET_GO)).expect("memory"));
+    small.push(end);
+    snapshot(read_whole(&small)).flatten().collect()
 }
 
 fn compare<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(file: &str, messages: &[(String, T)]) {
@@ -88,49 +111,46 @@ fn unhex(text: &str) -> Vec<u8> {
     text.as_bytes().chunks(2).map(|pair| digit(pair[0]) * 16 + digit(pair[1])).collect()
 }
 
-/// One of each. A new kind of request does not compile before it has its name here.
+/// One of each kind.
 fn requests() -> Vec<(String, Request)> {
     let token = TokenDigest([7; 16]);
     let retry = RetryKey { id: RequestId(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef), digest: 0xfeed_f00d_dead_beef };
-    actions()
-        .into_iter()
-        .map(|action| {
-            let (name, caller, retry) = match &action {
-                Action::Tick => ("tick", Caller::System, None),
-                Action::FillCalendar { .. } => ("fill-calendar", Caller::System, None),
-                Action::CreateFirstAdmin { .. } => ("create-first-admin", Caller::System, None),
-                Action::Register { .. } => ("register", Caller::Anonymous, Some(retry)),
-                Action::StartSession { .. } => ("start-session", Caller::Anonymous, None),
-                Action::EndSession => ("end-session", Caller::Session(token), Some(retry)),
-                Action::DeleteUser { .. } => ("delete-user", Caller::Session(token), Some(retry)),
-                Action::SetRole { role: Role::Librarian(_), .. } => {
-                    ("set-role-librarian", Caller::Session(token), Some(retry))
-                }
-                Action::SetRole { .. } => ("set-role", Caller::Session(token), Some(retry)),
-                Action::ImportCatalog { .. } => ("import-catalog", Caller::Session(token), Some(retry)),
-                Action::Reserve { .. } => ("reserve", Caller::Session(token), Some(retry)),
-                Action::CheckIn { .. } => ("check-in", Caller::Session(token), Some(retry)),
-                Action::CheckOut { .. } => ("check-out", Caller::Session(token), Some(retry)),
-                Action::Cancel { .. } => ("cancel", Caller::Session(token), Some(retry)),
-                Action::JoinWaitlist { need, .. } => {
-                    let name = match need.place {
-                        Place::Seat { .. } => "join-waitlist-seat",
-                        Place::Area { .. } => "join-waitlist-area",
-                        Place::Branch { .. } => "join-waitlist-branch",
-                    };
-                    (name, Caller::Session(token), Some(retry))
-                }
-                Action::LeaveWaitlist { .. } => ("leave-waitlist", Caller::Session(token), Some(retry)),
-                Action::AcceptOffer { .. } => ("accept-offer", Caller::Session(token), Some(retry)),
-                Action::DeclineOffer { .. } => ("decline-offer", Caller::Session(token), Some(retry)),
-                Action::SendMessage { .. } => ("send-message", Caller::Session(token), Some(retry)),
-                Action::Broadcast { .. } => ("broadcast", Caller::Session(token), Some(retry)),
-                Action::DeleteMessage { .. } => ("delete-message", Caller::Session(token), Some(retry)),
-                Action::AdvanceReadCursor { .. } => ("advance-read-cursor", Caller::Session(token), Some(retry)),
-            };
-            (name.to_owned(), Request { caller, retry, action })
-        })
-        .collect()
+    let actions = actions();
+    let written: BTreeSet<ActionName> = actions.iter().map(Action::name).collect();
+    assert!(ActionName::ALL.iter().all(|name| written.contains(name)), "a kind of request is missing: {written:?}");
+    let request = |action: Action| {
+        let kind = match &action {
+            Action::SetRole { role: Role::Librarian(_), .. } => "-librarian",
+            Action::JoinWaitlist { minutes: Some(_), .. } => "-flexible",
+            Action::JoinWaitlist { need: Need { place: Place::Seat { .. }, .. }, .. } => "-seat",
+            Action::JoinWaitlist { need: Need { place: Place::Area { .. }, .. }, .. } => "-area",
+            Action::JoinWaitlist { need: Need { place: Place::Branch { .. }, .. }, .. } => "-branch",
+            Action::Reserve { wish: Wish { behalf: Some(_), .. } } => "-for-somebody",
+            _ => "",
+        };
+        let (caller, retry) = match action.name() {
+            ActionName::Tick | ActionName::FillCalendar | ActionName::CreateFirstAdmin | ActionName::SetPresenceKey => {
+                (Caller::System, None)
+            }
+            ActionName::Register => (Caller::Anonymous, Some(retry)),
+            ActionName::StartSession => (Caller::Anonymous, None),
+            _ => (Caller::Session(token), Some(retry)),
+        };
+        (kebab(action.name()) + kind, Request { caller, retry, action })
+    };
+    actions.into_iter().map(request).collect()
+}
+
+/// "CheckIn" is "check-in".
+fn kebab(name: ActionName) -> String {
+    let mut kebab = String::new();
+    for c in format!("{name:?}").chars() {
+        if c.is_uppercase() && !kebab.is_empty() {
+            kebab.push('-');
+        }
+        kebab.extend(c.to_lowercase());
+    }
+    kebab
 }
 
 fn actions() -> Vec<Action> {
@@ -149,12 +169,20 @@ fn actions() -> Vec<Action> {
         grid_origin: midnight,
         open: vec![hours(8, 12), hours(13, 20)],
         area_open: BTreeMap::from([(AreaId(2), vec![hours(0, 24)])]),
+        meals: vec![hours(12, 13)],
     };
     let join = |place| Action::JoinWaitlist {
         need: Need { place, amenities: vec![title("power")], accessible: true },
         interval: hours(10, 12),
+        minutes: None,
     };
     let main = || slug("main");
+    let seat = || SeatName { branch: main(), seat: slug("a1") };
+    let wish = || Wish::of_seat(seat(), hours(10, 12));
+    let behalf = Behalf { person: amy.clone(), reason: title("no phone"), exempt: true };
+    let reason = || title("broken lamp");
+    let until = midnight.plus_us(7 * DAY_US);
+    let proof = Some(Proof { seat: SeatId(3), shown_at: midnight, key_revision: 2 });
     vec![
         Action::Tick,
         Action::FillCalendar { branch: BranchId(1), hours_revision: 3, days: vec![day] },
@@ -166,20 +194,47 @@ fn actions() -> Vec<Action> {
         Action::SetRole { name: amy.clone(), role: Role::Librarian(vec![main()]) },
         Action::SetRole { name: amy.clone(), role: Role::Kiosk },
         Action::ImportCatalog { draft: Box::new(library::draft()), expected_revision: Some(4) },
-        Action::Reserve { seat: SeatName { branch: main(), seat: slug("a1") }, interval: hours(10, 12) },
-        Action::CheckIn { claim },
+        Action::Reserve { wish: wish() },
+        Action::Reserve { wish: Wish { behalf: Some(behalf), ..wish() } },
+        Action::CheckIn { claim, proof },
         Action::CheckOut { claim },
-        Action::Cancel { claim },
+        Action::Cancel { claim, reason: Some(reason()) },
         join(Place::Seat { branch: main(), seat: slug("a1") }),
         join(Place::Area { branch: main(), area: slug("night") }),
         join(Place::Branch { branch: main() }),
         Action::LeaveWaitlist { wait: WaitId(12) },
         Action::AcceptOffer { claim },
         Action::DeclineOffer { claim },
-        Action::SendMessage { recipients: vec![amy], text: text.clone() },
+        Action::SendMessage { recipients: vec![amy.clone()], text: text.clone() },
         Action::Broadcast { text },
         Action::DeleteMessage { message: Position { index: 4711, ordinal: 2 } },
         Action::AdvanceReadCursor { up_to: Position { index: 4711, ordinal: u32::MAX } },
+        Action::JoinWaitlist {
+            need: Need { place: Place::Branch { branch: main() }, amenities: Vec::new(), accessible: false },
+            interval: hours(10, 18),
+            minutes: Some(60),
+        },
+        Action::Hold { wish: wish() },
+        Action::Confirm { claim },
+        Action::WalkIn { seat: seat(), end: until, person: Some(amy.clone()), proof },
+        Action::StepAway { claim },
+        Action::Extend { claim, end: until },
+        Action::Reschedule { claim, seat: seat(), interval: hours(10, 12) },
+        Action::ReserveGroup { seats: vec![GroupSeat { seat: seat(), person: amy.clone() }], interval: hours(10, 12) },
+        Action::ReserveMany { wishes: vec![wish()] },
+        Action::ReportEmptySeat { seat: seat() },
+        Action::CloseSeats {
+            place: Place::Area { branch: main(), area: slug("night") },
+            interval: hours(10, 12),
+            closing: Closing::Maintenance,
+            reason: reason(),
+        },
+        Action::ReopenSeats { place: Place::Branch { branch: main() }, interval: hours(10, 12), reason: reason() },
+        Action::Suspend { name: amy.clone(), until, reason: reason() },
+        Action::Unsuspend { name: amy.clone(), reason: reason() },
+        Action::WaiveStrike { name: amy.clone(), claim, reason: reason() },
+        Action::SetAccessibility { name: amy, needs_accessible: true },
+        Action::SetPresenceKey { secret: PresenceSecret([5; 32]) },
     ]
 }
 
@@ -198,6 +253,8 @@ fn answers() -> Vec<(String, Answer)> {
                 Reply::Wait(_) => "wait",
                 Reply::Message(_) => "message",
                 Reply::Unread { .. } => "unread",
+                Reply::Claims(_) => "claims",
+                Reply::Closure(_) => "closure",
             };
             answers.entry(name.to_owned()).or_insert(answer);
         }
@@ -251,6 +308,24 @@ fn refusals() -> Vec<Refusal> {
         R::AlreadyWaiting,
         R::RecipientNotFound { position: 1 },
         R::MessageNotFound,
+        R::TooSoon { notice_minutes: 60 },
+        R::TooManyMinutesInWeek { max_per_week: 900, left: 30 },
+        R::TooManyOnDay { max: 2 },
+        R::TooManyInWeek { max: 7 },
+        R::TooManyFuture { max: 4 },
+        R::HoldExists { claim: ClaimId(300) },
+        R::KeptAccessible { until: at },
+        R::SeatNotOccupied,
+        R::TooManyAtOnce { max: 8 },
+        R::MemberUnavailable { position: 2 },
+        R::GroupSeatTaken { position: 1 },
+        R::HoldExpired,
+        R::PresenceNotProven,
+        R::TooLateToChange { minutes: 60 },
+        R::TooManyReports { max: 3 },
+        R::StrikeNotFound,
+        R::SuspensionInvalid { max_days: 365 },
+        R::TooFlexible { max_starts: 48 },
     ]
 }
 
@@ -293,13 +368,12 @@ fn small_library() -> (Vec<u8>, Vec<Answer>) {
     }
     let at = |hour: i64| BERLIN.instant(library::date(2026, 3, 9), hour * 60).expect("an ordinary hour");
     let interval = |from, to| Interval::new(at(from), at(to)).expect("in order");
-    let reserve = |seat: &str, from, to| Action::Reserve {
-        seat: SeatName { branch: slug("main"), seat: slug(seat) },
-        interval: interval(from, to),
-    };
+    let seat_name = |seat: &str| SeatName { branch: slug("main"), seat: slug(seat) };
+    let reserve = |seat: &str, from, to| Action::Reserve { wish: Wish::of_seat(seat_name(seat), interval(from, to)) };
     let wait = |place, from, to| Action::JoinWaitlist {
         need: Need { place, amenities: Vec::new(), accessible: false },
         interval: interval(from, to),
+        minutes: None,
     };
     let (ada, amy, ben, cat) = (0, 1, 2, 3);
     let letter = MessageText::new("hello").expect("a text");
@@ -310,8 +384,8 @@ fn small_library() -> (Vec<u8>, Vec<Answer>) {
         (ben, wait(Place::Branch { branch: slug("annex") }, 14, 15)),
         (cat, reserve("a2", 10, 12)),
         (cat, reserve("n1", 9, 10)),
-        (cat, Action::CheckIn { claim: ClaimId(4) }),
-        (amy, Action::Cancel { claim: ClaimId(1) }),
+        (cat, Action::CheckIn { claim: ClaimId(4), proof: None }),
+        (amy, Action::Cancel { claim: ClaimId(1), reason: None }),
         (amy, wait(Place::Area { branch: slug("main"), area: slug("night") }, 10, 11)),
         (ben, Action::AcceptOffer { claim: ClaimId(5) }),
         (ben, Action::SendMessage { recipients: vec![name("amy"), name("cat")], text: letter.clone() }),
@@ -321,6 +395,17 @@ fn small_library() -> (Vec<u8>, Vec<Answer>) {
         (cat, Action::CheckOut { claim: ClaimId(4) }),
         (cat, Action::DeleteUser { name: name("cat") }),
         (amy, Action::LeaveWaitlist { wait: WaitId(1) }),
+        (amy, Action::ReserveMany { wishes: vec![Wish::of_seat(seat_name("n2"), interval(13, 14))] }),
+        (
+            ada,
+            Action::CloseSeats {
+                place: Place::Seat { branch: slug("main"), seat: slug("n1") },
+                interval: interval(10, 12),
+                closing: Closing::Maintenance,
+                reason: title("lamp"),
+            },
+        ),
+        (ada, Action::SetPresenceKey { secret: PresenceSecret([5; 32]) }),
     ];
     for (index, (user, action)) in script.into_iter().enumerate() {
         let retry = (index % 4 != 3).then_some(RetryKey { id: RequestId(100 + index as u128), digest: index as u64 });

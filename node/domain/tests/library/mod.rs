@@ -49,6 +49,7 @@ pub fn draft() -> Draft {
                 time_zone: title("Europe/Berlin"),
                 policy: slug("day"),
                 hours: weekly(8 * 60, 20 * 60),
+                meals: vec![Span { open_minute: 11 * 60 + 30, close_minute: 13 * 60 + 30 }],
                 areas: vec![reading_room, night],
             },
             BranchDraft {
@@ -57,6 +58,7 @@ pub fn draft() -> Draft {
                 time_zone: title("Europe/London"),
                 policy: slug("day"),
                 hours: weekly(9 * 60, 18 * 60),
+                meals: Vec::new(),
                 areas: vec![hall],
             },
         ],
@@ -77,6 +79,7 @@ pub fn policy() -> Policy {
         strikes_to_suspend: 3,
         strike_days: 30,
         suspension_days: 7,
+        ..Policy::default()
     }
 }
 
@@ -165,12 +168,15 @@ pub fn fill(state: &State, id: BranchId) -> Option<Request> {
 
 fn day(state: &State, id: BranchId, zone: Zone, date: Date) -> Day {
     let branch = state.catalog().branch(id);
-    let open = |hours: &Hours| -> Vec<Interval> {
+    let on_the_clock = |spans: &[Span]| -> Vec<Interval> {
         let instant = |minute: u16| zone.instant(date, i64::from(minute)).expect("nobody opens at two at night");
         let end = |minute: u16| if minute == 1440 { zone.midnight(date.plus_days(1)) } else { instant(minute) };
-        let spans = hours.on(date).iter();
-        spans.map(|span| Interval::new(instant(span.open_minute), end(span.close_minute)).expect("no faults")).collect()
+        spans
+            .iter()
+            .map(|span| Interval::new(instant(span.open_minute), end(span.close_minute)).expect("no faults"))
+            .collect()
     };
+    let open = |hours: &Hours| on_the_clock(hours.on(date));
     let own = branch.areas().filter_map(|area| Some((area, open(state.catalog().area(area).hours.as_ref()?))));
     let area_open: BTreeMap<_, _> = own.collect();
     let (midnight, next) = (zone.midnight(date), zone.midnight(date.plus_days(1)));
@@ -180,5 +186,6 @@ fn day(state: &State, id: BranchId, zone: Zone, date: Date) -> Day {
         grid_origin: midnight,
         open: open(&branch.hours),
         area_open,
+        meals: on_the_clock(&branch.meals),
     }
 }
