@@ -66,6 +66,8 @@ pub enum Guard {
     Majority,
     /// G2: after the change one more failure can be borne, unless none could be borne before it either.
     Slack,
+    /// G3: without the node that is stopped a majority of the voters is healthy.
+    Disrupt,
 }
 
 /// A guard said no, with its numbers: the voters after the change, the healthy among them, how many it wants.
@@ -116,6 +118,7 @@ impl fmt::Display for Guard {
         match self {
             Guard::Majority => f.write_str("G1 (majority)"),
             Guard::Slack => f.write_str("G2 (slack)"),
+            Guard::Disrupt => f.write_str("G3 (disrupt)"),
         }
     }
 }

@@ -258,7 +258,7 @@ fn why(roll: &RollCall<'_>, voters: &BTreeSet<NodeId>, target: &VoterSet) -> Rea
     }
 }
 
-/// One joint change to the target, after leadership has moved to somebody who stays.
+/// One joint change to the target, after leadership has moved to somebody who stays, if anybody who stays votes yet.
 fn change_voters(roll: &RollCall<'_>, target: VoterSet, because: Reason) -> Result<Plan, Pending> {
     let LeaderView { leader, membership, .. } = roll.leader;
     let healthy = roll.healthy();
@@ -274,12 +274,13 @@ fn change_voters(roll: &RollCall<'_>, target: VoterSet, because: Reason) -> Resu
         .intersection(&healthy)
         .filter(|id| membership.voters.contains(**id))
         .min_by_key(|id| (roll.entries_behind(**id), membership.ordinals.get(id)));
-    match successor {
+    Ok(match successor {
         Some(to) => {
-            Ok(next(Step::TransferLeadership { to: *to }, Reason::LeaderLeaves { leader: *leader, voters: target }))
+            next(Step::TransferLeadership { to: *to }, Reason::LeaderLeaves { leader: *leader, voters: target })
         }
-        None => Err(Pending::NoSuccessor { leader: *leader }),
-    }
+        // It leads until the change is committed, without a vote of its own, and then lets one of them lead.
+        None => next(Step::ChangeVoters { voters: target, expected: membership.log_id }, because),
+    })
 }
 
 fn remove_learner(desired: &Desired, roll: &RollCall<'_>) -> Option<Plan> {
@@ -307,10 +308,11 @@ fn renew_volume(observed: &Observed, desired: &Desired, roll: &RollCall<'_>) -> 
 }
 
 fn add_learner(observed: &Observed, desired: &Desired, roll: &RollCall<'_>) -> Option<Plan> {
-    let members = &roll.leader.membership.ordinals;
+    let membership = &roll.leader.membership;
     wanted_nodes(observed, desired).find_map(|(ordinal, node)| match *node {
-        Node::Joined { node_id, .. } if !members.contains_key(&node_id) => {
-            Some(next(Step::AddLearner { node_id }, Reason::JoinedNotMember { ordinal }))
+        Node::Joined { node_id, .. } if !membership.ordinals.contains_key(&node_id) => {
+            let step = Step::AddLearner { node_id, expected: membership.log_id };
+            Some(next(step, Reason::JoinedNotMember { ordinal }))
         }
         Node::Unknown | Node::Pristine { .. } | Node::Joined { .. } => None,
     })

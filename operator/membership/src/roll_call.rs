@@ -22,35 +22,36 @@ pub(crate) fn answers(id: NodeId, membership: &Membership, nodes: &BTreeMap<Ordi
 }
 
 /// A leader's account beside what the nodes said of themselves.
-pub(crate) struct RollCall<'a> {
+#[derive(Debug)]
+pub struct RollCall<'a> {
     pub(crate) leader: &'a LeaderView,
     nodes: &'a BTreeMap<Ordinal, Node>,
 }
 
 impl<'a> RollCall<'a> {
-    pub(crate) fn new(leader: &'a LeaderView, nodes: &'a BTreeMap<Ordinal, Node>) -> Self {
+    pub fn new(leader: &'a LeaderView, nodes: &'a BTreeMap<Ordinal, Node>) -> Self {
         RollCall { leader, nodes }
     }
 
-    pub(crate) fn lost(&self, id: NodeId) -> bool {
+    pub fn lost(&self, id: NodeId) -> bool {
         lost(id, &self.leader.membership, self.nodes)
     }
 
-    pub(crate) fn answers(&self, id: NodeId) -> bool {
+    pub fn answers(&self, id: NodeId) -> bool {
         answers(id, &self.leader.membership, self.nodes)
     }
 
     /// Members that answered the leader lately.
-    pub(crate) fn heard(&self) -> BTreeSet<NodeId> {
+    pub fn heard(&self) -> BTreeSet<NodeId> {
         self.members(|id| self.is_heard(id))
     }
 
     /// Members that answered the leader lately and are caught up: what guards count.
-    pub(crate) fn healthy(&self) -> BTreeSet<NodeId> {
+    pub fn healthy(&self) -> BTreeSet<NodeId> {
         self.members(|id| self.is_heard(id) && self.entries_behind(id) <= PROMOTE_LAG_ENTRIES)
     }
 
-    pub(crate) fn entries_behind(&self, id: NodeId) -> u64 {
+    pub fn entries_behind(&self, id: NodeId) -> u64 {
         if id == self.leader.leader {
             return 0;
         }

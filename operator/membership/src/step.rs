@@ -24,8 +24,9 @@ pub enum Step {
     /// `AllocateNode` on the leader, then `Join` on the node with the id that came back. Allocation gives an
     /// incarnation the same id every time, so a repetition is harmless.
     Admit { ordinal: Ordinal, incarnation: Incarnation },
-    /// `AddLearner` on the leader, which refuses an id that was taken out for good.
-    AddLearner { node_id: NodeId },
+    /// `AddLearner` on the leader, which refuses if its membership is not this one any more, and an id that was taken out
+    /// for good.
+    AddLearner { node_id: NodeId, expected: LogId },
     /// `ChangeVoters` on the leader, which refuses if its membership is not this one any more. Voters that leave stay
     /// members, as learners. Finishes a joint change just as well.
     ChangeVoters { voters: VoterSet, expected: LogId },
@@ -122,10 +123,6 @@ pub enum Pending {
         voters: VoterSet,
         denied: Denied,
     },
-    /// The leader must go, and no voter that stays could take over.
-    NoSuccessor {
-        leader: NodeId,
-    },
     /// It answers the leader and is behind.
     CatchingUp {
         node_id: NodeId,
@@ -201,7 +198,7 @@ impl fmt::Display for Step {
             }
             Step::RecordFounded { .. } => write!(f, "record that the cluster is founded"),
             Step::Admit { ordinal, .. } => write!(f, "give ordinal {ordinal} a node id"),
-            Step::AddLearner { node_id } => write!(f, "add node {node_id} as a learner"),
+            Step::AddLearner { node_id, expected: _ } => write!(f, "add node {node_id} as a learner"),
             Step::ChangeVoters { voters, expected } => {
                 write!(f, "let {voters} vote, if membership is still {expected}")
             }
@@ -286,9 +283,6 @@ impl fmt::Display for Pending {
             }
             Pending::ChangeInFlight { membership } => write!(f, "membership {membership} has not committed yet"),
             Pending::Denied { voters, denied } => write!(f, "cannot let {voters} vote: {denied}"),
-            Pending::NoSuccessor { leader } => {
-                write!(f, "node {leader} leads and must go, but no healthy voter that stays could lead")
-            }
             Pending::CatchingUp { node_id, ordinal, entries_behind } => {
                 write!(f, "node {node_id} (ordinal {ordinal}) is {entries_behind} entries behind")
             }

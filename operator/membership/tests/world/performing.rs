@@ -28,7 +28,7 @@ impl World {
             Step::Admit { ordinal, incarnation } => {
                 self.allocate(*ordinal, *incarnation).and_then(|id| self.join(*ordinal, *incarnation, id))
             }
-            Step::AddLearner { node_id } => self.add_learner(*node_id),
+            Step::AddLearner { node_id, expected } => self.add_learner(*node_id, *expected),
             Step::ChangeVoters { voters, expected } => self
                 .begin_change(voters.ids(), *expected)
                 .and_then(|()| self.led())
@@ -143,8 +143,11 @@ impl World {
         Ok(())
     }
 
-    fn add_learner(&mut self, id: NodeId) -> Result<(), Refused> {
+    fn add_learner(&mut self, id: NodeId, expected: LogId) -> Result<(), Refused> {
         let raft = self.led()?.uniform()?;
+        if raft.log_id != expected {
+            return Err(Refused("the membership has changed"));
+        }
         let allocated = raft.allocated.values().find(|(allocated, _)| *allocated == id);
         let Some((_, ordinal)) = allocated.copied() else { return Err(Refused("an id that was never given")) };
         if raft.removed.contains(&id) {
