@@ -13,10 +13,14 @@ use crate::raft::leading::Leading;
 use crate::raft::node::Shared;
 use crate::raft::peers::Transport;
 use crate::raft::platform::Platform;
+use crate::raft::wal::Batches;
 use crate::raft::watched::Watched;
 
 /// A state that later entries do not touch.
 pub type View = Arc<State>;
+
+/// More than a write ever waits for a leader and for its outcome.
+const LONGEST_WRITE: Duration = Duration::from_secs(30);
 
 /// How fresh a read must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +43,14 @@ pub enum WriteError {
     #[error("more requests are under way than the cluster takes on")]
     Overloaded,
     /// Certainly not in the log.
+    #[error("too few nodes have room on their disks")]
+    Full,
+    /// Certainly not in the log.
     #[error("the request is too large")]
     TooLarge,
+    /// Certainly not in the log.
+    #[error("the time of the call was over before anything was done")]
+    Expired,
     /// In the log or not: ask again with the same request id.
     #[error("the outcome is not known")]
     Unknown,
@@ -72,6 +82,9 @@ pub enum NotServing {
     Draining,
     #[error("this node was removed from the cluster")]
     Removed,
+    /// It has what it had; what was changed since is elsewhere.
+    #[error("the disk of this node is full, and it has fallen behind")]
+    DiskFull,
 }
 
 /// How a node is at one moment. Indexes are 0 where there is nothing yet.
@@ -92,6 +105,9 @@ pub struct NodeFigures {
     /// Batches written to the log, each with one sync.
     pub log_syncs: u64,
     pub log_bytes: u64,
+    pub log_entries: u64,
+    pub log_batches: Batches,
+    pub is_disk_full: bool,
 }
 
 /// The replicated library, on this node. Cheap to clone.
@@ -107,7 +123,19 @@ impl<P: Platform, N: Transport<P>> Replica<P, N> {
     /// The answer, once a majority has the request on disk. On another node than the leader it is handed over; while
     /// there is no leader it waits, up to a bound.
     pub async fn write(&self, request: Request) -> Result<Answer, WriteError> {
-        self.shared.serving()?.write(request).await
+        self.write_within(request, LONGEST_WRITE).await
+    }
+
+    /// As [`Replica::write`], for a caller who waits so long and no longer: what is not proposed by then never is.
+    pub async fn write_within(&self, request: Request, within: Duration) -> Result<Answer, WriteError> {
+        self.shared.serving()?.write(request, within).await
+    }
+
+    /// How many writes this node takes on at once, as things are; or what a write that began now would end in for
+    /// certain, before anything is spent on it.
+    pub fn takes_writes(&self) -> Result<usize, WriteError> {
+        let clients = &self.shared.serving()?.clients;
+        if clients.has_room() { Ok(clients.limit()) } else { Err(WriteError::Overloaded) }
     }
 
     /// For the cluster's own tasks, which work where [`Replica::leadership`] says so; elsewhere there is `NoLeader`.
@@ -150,7 +178,8 @@ impl<P: Platform, N: Transport<P>> Replica<P, N> {
 
     /// Whether clients are served, and if not, why.
     pub fn serving(&self) -> Result<(), NotServing> {
-        self.shared.serving().map(|_| ())
+        let running = self.shared.serving()?;
+        if running.has_fallen_behind_for_want_of_room() { Err(NotServing::DiskFull) } else { Ok(()) }
     }
 }
 

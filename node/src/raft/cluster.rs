@@ -60,6 +60,12 @@ pub enum ClusterRefusal {
     NotFounded,
     #[error("this incarnation was node {0}, which was removed")]
     Retired(NodeId),
+    #[error(
+        "this incarnation is node {} under ordinal {} already; what asks under another is a copy of its volume: give \
+         it an empty one",
+        .0.id, .0.ordinal
+    )]
+    Copied(Allocated),
     #[error("no node {0} was ever given out")]
     UnknownNode(NodeId),
     #[error("more than {NODES_EVER_MAX} node ids were given out")]
@@ -150,6 +156,7 @@ impl ClusterRecord {
         let founding = self.founding.as_ref().ok_or(ClusterRefusal::NotFounded)?;
         match self.allocated.get(&incarnation) {
             Some(node) if self.retired.contains(&node.id) => Err(ClusterRefusal::Retired(node.id)),
+            Some(node) if node.ordinal != ordinal => Err(ClusterRefusal::Copied(*node)),
             Some(node) => Ok(ClusterReply::Node(*node)),
             None if self.allocated.len() >= NODES_EVER_MAX => Err(ClusterRefusal::TooManyNodes),
             None => {
@@ -198,6 +205,8 @@ mod tests {
         let id = 3 << 40 | 7;
         assert_eq!(allocate(&mut record, 7, 9), Ok(ClusterReply::Node(Allocated { id, ordinal: 1 })));
         assert_eq!(allocate(&mut record, 8, 9), Ok(ClusterReply::Node(Allocated { id, ordinal: 1 })));
+        let copied = record.apply(9, &ClusterRequest::AllocateNode { incarnation: [9; 16], ordinal: 2 });
+        assert_eq!(copied, Err(ClusterRefusal::Copied(Allocated { id, ordinal: 1 })));
         assert_eq!(record.apply(9, &ClusterRequest::RetireNode { id }), Ok(ClusterReply::Done));
         assert_eq!(allocate(&mut record, 10, 9), Err(ClusterRefusal::Retired(id)));
         assert_eq!(record.apply(11, &ClusterRequest::RetireNode { id: 5 }), Err(ClusterRefusal::UnknownNode(5)));

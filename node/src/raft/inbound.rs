@@ -1,6 +1,8 @@
 //! What other nodes ask of this one, in the words of the domain: the peers' server only carries it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
@@ -18,7 +20,7 @@ use crate::raft::peers::{LocalStatus, Proposed, Route, Transport, WrongRoute};
 use crate::raft::platform::{Platform, Server};
 use crate::raft::reading::confirmed_index;
 use crate::raft::running::Running;
-use crate::raft::snapshots::{Receiving, StoredSnapshot};
+use crate::raft::snapshots::{Announced, Receiving, StoredSnapshot};
 use crate::raft::transport::{self, Links, Refused, Served};
 use crate::raft::types::{LogId, Snapshot, SnapshotMeta, Types, Vote};
 
@@ -29,6 +31,9 @@ pub enum InboundError {
     WrongRoute(#[from] WrongRoute),
     #[error("replication has stopped: {0}")]
     Stopped(String),
+    /// Certainly not in its log.
+    #[error("the disk of this node is full")]
+    DiskFull,
     #[error("this node cannot say: it does not lead, or no majority confirms that it does")]
     NotConfirmed,
 }
@@ -50,11 +55,14 @@ impl<P: Platform, N: Transport<P>> Inbound<P, N> {
     pub fn check_route(&self, route: &Route) -> Result<(), WrongRoute> {
         let running = self.running()?;
         let me = running.me;
-        route.check(me.cluster_id.as_bytes(), me.lineage, me.node_id)?;
-        if running.views.newest().cluster.is_retired(route.from) {
-            Err(WrongRoute::Removed(route.from))
-        } else {
-            Ok(())
+        let checked = route.check(me.cluster_id.as_bytes(), me.lineage, me.node_id);
+        match checked {
+            Err(WrongRoute::OtherCluster | WrongRoute::OtherLineage { .. }) => checked,
+            // Also for a call to whoever was here before: one that has slept through everything knows nobody else.
+            Ok(()) | Err(_) if running.views.newest().cluster.is_retired(route.from) => {
+                Err(WrongRoute::Removed(route.from))
+            }
+            Ok(()) | Err(_) => checked,
         }
     }
 
@@ -62,7 +70,11 @@ impl<P: Platform, N: Transport<P>> Inbound<P, N> {
         &self,
         request: Request<P>,
     ) -> Result<AppendEntriesResponse<Types<P::Runtime>>, InboundError> {
-        self.running()?.raft.append_entries(request).await.map_err(raft_stopped)
+        let running = self.running()?;
+        if !request.entries.is_empty() && running.log.room().is_full() {
+            return Err(InboundError::DiskFull);
+        }
+        running.raft.append_entries(request).await.map_err(raft_stopped)
     }
 
     /// Answers in the order of the requests, ending with the first that is not a success.
@@ -70,8 +82,22 @@ impl<P: Platform, N: Transport<P>> Inbound<P, N> {
         &self,
         requests: impl Stream<Item = Request<P>> + Send + 'static,
     ) -> Result<BoxStream<'static, Appended<P>>, InboundError> {
-        let answers = self.running()?.raft.stream_append(requests);
-        Ok(answers.map(|answer| answer.map_err(stopped)).boxed())
+        let running = self.running()?;
+        let room = running.log.room();
+        let refused = Arc::new(AtomicBool::new(false));
+        let noted = Arc::clone(&refused);
+        let acceptable = requests.take_while(move |request| {
+            let has_room = request.entries.is_empty() || !room.is_full();
+            noted.store(!has_room, Ordering::Relaxed);
+            std::future::ready(has_room)
+        });
+        let answers = running.raft.stream_append(acceptable).map(|answer| answer.map_err(stopped));
+        // What came before is answered before the stream ends for want of room.
+        let ending = stream::once(std::future::ready(())).filter_map(move |()| {
+            let refused = refused.load(Ordering::Relaxed);
+            std::future::ready(refused.then_some(Err(InboundError::DiskFull)))
+        });
+        Ok(answers.chain(ending).boxed())
     }
 
     pub async fn vote(
@@ -111,9 +137,10 @@ impl<P: Platform, N: Transport<P>> Inbound<P, N> {
         self.running()?.raft.install_full_snapshot(vote, snapshot).await.map_err(stopped)
     }
 
-    pub async fn propose(&self, body: Bytes) -> Proposed {
+    /// For a caller who waits so long and no longer.
+    pub async fn propose(&self, body: Bytes, within: Duration) -> Proposed {
         match self.shared.taking_requests() {
-            Some(running) => running.propose_for_peer(body).await,
+            Some(running) => running.propose_for_peer(body, within).await,
             None => Proposed::NotProposed { leader: None },
         }
     }
@@ -173,8 +200,14 @@ impl transport::Inbound for Inbound<Server, Links<Server>> {
         Inbound::transfer_leader(self, request).await.map_err(refused)
     }
 
-    fn receive_snapshot(&self, _vote: &Vote, meta: &SnapshotMeta) -> Result<Receiving<Server>, Refused> {
-        Inbound::receive_snapshot(self, meta).map_err(refused)
+    async fn find_snapshot(&self, announced: &Announced) -> Result<u64, Refused> {
+        let running = self.running().map_err(|wrong| refused(wrong.into()))?;
+        Ok(running.snapshots.arrived_bytes(announced).await)
+    }
+
+    fn receive_snapshot(&self, announced: &Announced, offset: u64) -> Result<Receiving<Server>, Refused> {
+        let running = self.running().map_err(|wrong| refused(wrong.into()))?;
+        Ok(running.snapshots.resume(announced.clone(), offset))
     }
 
     async fn install_snapshot(
@@ -186,8 +219,8 @@ impl transport::Inbound for Inbound<Server, Links<Server>> {
         Inbound::install_snapshot(self, vote, meta, snapshot).await.map_err(refused)
     }
 
-    async fn propose(&self, body: Bytes) -> Proposed {
-        Inbound::propose(self, body).await
+    async fn propose(&self, body: Bytes, within: Duration) -> Proposed {
+        Inbound::propose(self, body, within).await
     }
 
     async fn read_index(&self) -> Result<LogId, Refused> {
@@ -208,6 +241,12 @@ impl<P: Platform, N: Transport<P>> Running<P, N> {
         self.raft.metrics().borrow_watched().purged.map_or(0, |purged| purged.index)
     }
 
+    pub fn has_fallen_behind_for_want_of_room(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let seen = metrics.borrow_watched();
+        self.log.room().is_full() && seen.cluster_committed > seen.last_applied
+    }
+
     pub fn local_status(&self) -> LocalStatus {
         let metrics = self.raft.metrics();
         let seen = metrics.borrow_watched();
@@ -220,6 +259,7 @@ impl<P: Platform, N: Transport<P>> Running<P, N> {
             term: seen.current_term,
             leader: seen.current_leader,
             state_hash: self.snapshots.state_hash(),
+            is_disk_full: self.log.room().is_full(),
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::raft::replicated::{Decoded, Decoder, Replicated, encode};
 use crate::raft::snapshots::{Snapshots, StoredSnapshot};
 use crate::raft::types::{LogId, Response, Snapshot, SnapshotMeta, StoredMembership, Types};
 use crate::raft::views::{Published, Views};
-use crate::raft::wal::Log;
+use crate::raft::wal::{Log, Room};
 
 /// Answers wait for the view that shows them at most until so many entries are applied: some hundred microseconds,
 /// while publishing costs one.
@@ -73,7 +73,7 @@ impl<P: Platform> RaftStateMachine<Types<P::Runtime>> for Machine<P> {
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder<P> {
-        Builder { snapshots: self.snapshots.clone(), published: self.state.published() }
+        Builder { snapshots: self.snapshots.clone(), room: self.log.room(), published: self.state.published() }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: StoredSnapshot<P>) -> Result<(), io::Error> {
@@ -95,6 +95,7 @@ impl<P: Platform> RaftStateMachine<Types<P::Runtime>> for Machine<P> {
 /// Writes one view to disk, beside everything that is applied meanwhile.
 pub struct Builder<P: Platform> {
     snapshots: Snapshots<P>,
+    room: Arc<Room<P>>,
     published: Published,
 }
 
@@ -106,9 +107,15 @@ impl<P: Platform> RaftSnapshotBuilder<Types<P::Runtime>> for Builder<P> {
             last_log_id: self.published.applied,
             last_membership: StoredMembership::clone(&self.published.membership),
         };
-        let body = encode(&self.published.cluster, State::clone(&self.published.library));
-        let snapshot = self.snapshots.write(&meta, body).await?;
-        Ok(Snapshot { meta: snapshot.meta().clone(), snapshot })
+        let mut need = self.room.need();
+        loop {
+            let body = encode(&self.published.cluster, State::clone(&self.published.library));
+            match self.snapshots.write(&meta, body).await {
+                Ok(snapshot) => return Ok(Snapshot { meta: snapshot.meta().clone(), snapshot }),
+                // An error would stop the node; and it would stop again at its next snapshot.
+                Err(error) => need.wait_after(error).await?,
+            }
+        }
     }
 }
 

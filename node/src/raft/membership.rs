@@ -11,6 +11,7 @@ use openraft::errors::{ChangeMembershipError, ClientWriteError, PreconditionFail
 use openraft::raft::ClientWriteResponse;
 use openraft::type_config::TypeConfigExt;
 use openraft::{ChangeMembers, Instant, Precondition, RaftMetrics};
+use openraft_rt::AsyncRuntime;
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -49,8 +50,8 @@ pub enum AdminError {
     MembershipChanged { current: Option<LogPosition> },
     #[error("another change of the membership is under way")]
     ChangeUnderWay,
-    #[error("only {healthy} of {voters} voters answer; this would lose the majority")]
-    WouldLoseQuorum { healthy: usize, voters: usize },
+    #[error("only {healthy} of the {voters} voters {whose} answer, and {needed} have to; this would lose the majority")]
+    WouldLoseQuorum { whose: Whose, healthy: usize, voters: usize, needed: usize },
     #[error("a cluster has at least one voter")]
     NoVoters,
     #[error("node {0} is not a member")]
@@ -67,6 +68,8 @@ pub enum AdminError {
     NotTakenOver,
     #[error("the snapshot was not written in time")]
     SnapshotNotWritten,
+    #[error("this node has nothing yet that a snapshot could say")]
+    NothingApplied,
     #[error("no majority can be reached, so what this node has may be old")]
     NoQuorum,
     #[error(transparent)]
@@ -76,6 +79,22 @@ pub enum AdminError {
     Unknown,
     #[error("replication has stopped: {0}")]
     Stopped(String),
+}
+
+/// Which voters would not be a majority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    Present,
+    Wanted,
+}
+
+impl std::fmt::Display for Whose {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Present => "there are",
+            Self::Wanted => "there would be",
+        })
+    }
 }
 
 /// A place in the log, told apart from what another leader put at the same index.
@@ -102,8 +121,15 @@ pub enum Role {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterStatus {
     pub identity: Identity,
+    /// None, too, for one that was removed: whom it followed is no leader of its.
     pub leader: Option<NodeId>,
     pub term: u64,
+    /// `None` before this node is part of a cluster.
+    pub vote: Option<OwnVote>,
+    /// Since a majority confirmed it, if this node leads.
+    pub since_quorum_ack: Option<Duration>,
+    /// This node was taken out for good.
+    pub is_removed: bool,
     /// By id.
     pub members: Vec<MemberStatus>,
     /// `None` before the cluster is founded.
@@ -114,6 +140,15 @@ pub struct ClusterStatus {
     /// Ids that were taken out for good.
     pub removed: BTreeSet<NodeId>,
     pub is_formed: bool,
+}
+
+/// For whom a node voted last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnVote {
+    pub term: u64,
+    pub node_id: NodeId,
+    /// A majority did, too: that node leads in this term.
+    pub committed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,10 +182,12 @@ impl<P: Platform, N: Transport<P>> Node<P, N> {
         }
     }
 
-    /// Begins to replicate to a node that has an id. Nothing if it is a member already.
-    pub async fn add_learner(&self, id: NodeId) -> Result<(), AdminError> {
+    /// Begins to replicate to a node that has an id, if the membership is still the one it was decided on. Nothing if
+    /// it is a member already.
+    pub async fn add_learner(&self, id: NodeId, expected: LogPosition) -> Result<(), AdminError> {
         let running = self.member()?;
         let leader = running.leading()?;
+        let _alone = running.changing.enter().ok_or(AdminError::ChangeUnderWay)?;
         let cluster = &running.views.newest().cluster;
         if cluster.is_retired(id) {
             return Err(ClusterRefusal::Retired(id).into());
@@ -160,7 +197,7 @@ impl<P: Platform, N: Transport<P>> Node<P, N> {
             return Ok(());
         }
         let nodes = BTreeMap::from([(id, Member { ordinal: allocated.ordinal })]);
-        running.change(Change::AddNodes(nodes), vec![leader]).await
+        running.change(Change::AddNodes(nodes), vec![expected.unchanged(), leader]).await
     }
 
     /// One joint change to exactly these voters, if the membership is still the one it was decided on. Who loses its
@@ -168,28 +205,34 @@ impl<P: Platform, N: Transport<P>> Node<P, N> {
     pub async fn change_voters(&self, voters: BTreeSet<NodeId>, expected: LogPosition) -> Result<(), AdminError> {
         let running = self.member()?;
         let leader = running.leading()?;
+        let _alone = running.changing.enter().ok_or(AdminError::ChangeUnderWay)?;
         let membership = running.membership();
         if voters.is_empty() {
             return Err(AdminError::NoVoters);
+        }
+        // Its calls are refused, so its vote would count for nothing but the size of a majority.
+        if let Some(retired) = voters.intersection(running.views.newest().cluster.retired()).next() {
+            return Err(ClusterRefusal::Retired(*retired).into());
         }
         if let Some(stranger) = voters.iter().find(|id| membership.get_node(id).is_none()) {
             return Err(AdminError::NotAMember(*stranger));
         }
         let healthy = running.healthy();
-        let keeps_quorum = |voters: &BTreeSet<NodeId>| match voters.intersection(&healthy).count() {
-            healthy if healthy > voters.len() / 2 => Ok(()),
-            healthy => Err(AdminError::WouldLoseQuorum { healthy, voters: voters.len() }),
+        let keeps_quorum = |whose: Whose, voters: &BTreeSet<NodeId>| {
+            let (healthy, needed) = (voters.intersection(&healthy).count(), voters.len() / 2 + 1);
+            let lost = AdminError::WouldLoseQuorum { whose, healthy, voters: voters.len(), needed };
+            if healthy >= needed { Ok(()) } else { Err(lost) }
         };
-        keeps_quorum(&voters)?;
-        membership.get_joint_config().iter().try_for_each(keeps_quorum)?;
-        let unchanged = Precondition::LastMembershipLogId { last_membership_log_id: Some(expected.log_id()) };
-        running.change(Change::ReplaceAllVoters(voters), vec![unchanged, leader]).await
+        membership.get_joint_config().iter().try_for_each(|present| keeps_quorum(Whose::Present, present))?;
+        keeps_quorum(Whose::Wanted, &voters)?;
+        running.change(Change::ReplaceAllVoters(voters), vec![expected.unchanged(), leader]).await
     }
 
     /// Finishes a joint change that was left half-way, if there is one.
     pub async fn finish_change(&self) -> Result<(), AdminError> {
         let running = self.member()?;
         let leader = running.leading()?;
+        let _alone = running.changing.enter().ok_or(AdminError::ChangeUnderWay)?;
         if running.membership().get_joint_config().len() < 2 {
             return Ok(());
         }
@@ -200,6 +243,7 @@ impl<P: Platform, N: Transport<P>> Node<P, N> {
     pub async fn remove_node(&self, id: NodeId) -> Result<(), AdminError> {
         let running = self.member()?;
         let leader = running.leading()?;
+        let _alone = running.changing.enter().ok_or(AdminError::ChangeUnderWay)?;
         let membership = running.membership();
         let voters: BTreeSet<NodeId> = membership.voter_ids().collect();
         if voters.contains(&id) {
@@ -222,6 +266,9 @@ impl<P: Platform, N: Transport<P>> Node<P, N> {
     /// Writes a snapshot on this node, unless it has one of everything that is applied.
     pub async fn trigger_snapshot(&self) -> Result<LogPosition, AdminError> {
         let running = self.member()?;
+        if running.views.newest().applied.is_none() {
+            return Err(AdminError::NothingApplied);
+        }
         let written = write_snapshot(&running.raft, None).await.ok_or(AdminError::SnapshotNotWritten)?;
         Ok(LogPosition::of(&written))
     }
@@ -244,6 +291,9 @@ impl<P: Platform, N: Transport<P>> Node<P, N> {
                 identity,
                 leader: None,
                 term: 0,
+                vote: None,
+                since_quorum_ack: None,
+                is_removed: false,
                 members: Vec::new(),
                 membership_position: None,
                 is_membership_committed: false,
@@ -275,9 +325,10 @@ impl<P: Platform, N: Transport<P>> Node<P, N> {
 impl<P: Platform, N: Transport<P>> Running<P, N> {
     /// Puts a request to the cluster itself into the log.
     pub(in crate::raft) async fn ask_cluster(&self, request: ClusterRequest) -> Result<ClusterReply, AdminError> {
-        match self.propose(LogRequest::Cluster(request).encode(), Sender::System).await {
+        let ends = Types::<P::Runtime>::now() + self.settings.outcome_wait;
+        match self.propose(LogRequest::Cluster(request).encode(), Sender::System, ends).await {
             Outcome::Applied { log_id: _, response: Response::Cluster(reply) } => Ok(reply?),
-            Outcome::NotProposed { leader: _ } | Outcome::Overloaded => {
+            Outcome::NotProposed { leader: _ } | Outcome::Overloaded | Outcome::Full | Outcome::Expired => {
                 Err(AdminError::NotLeader { leader: self.leader.get() })
             }
             Outcome::Applied { log_id: _, response: Response::None | Response::Library(_) } | Outcome::Unknown => {
@@ -357,10 +408,27 @@ impl<P: Platform, N: Transport<P>> Running<P, N> {
             return Err(AdminError::Unknown);
         };
         match changed {
-            Ok(_) => Ok(()),
+            Ok(written) => {
+                self.seen_since(written.log_id.index).await;
+                Ok(())
+            }
             Err(RaftError::Fatal(fatal)) => Err(AdminError::Stopped(fatal.to_string())),
             Err(RaftError::APIError(error)) => Err(self.refusal(error)),
         }
+    }
+
+    /// What is looked at from here on includes the change: what openraft tells of itself comes a moment later.
+    async fn seen_since(&self, index: u64) {
+        let mut metrics = self.raft.metrics();
+        let shown = async {
+            while metrics.borrow_and_update().membership_config.log_id().is_none_or(|seen| seen.index < index) {
+                if metrics.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        // Done it is in any case.
+        let _ = Types::<P::Runtime>::timeout(CHANGE_LIMIT, shown).await;
     }
 
     fn refusal(&self, error: ClientWriteError<Types<P::Runtime>>) -> AdminError {
@@ -418,10 +486,18 @@ impl<P: Platform, N: Transport<P>> Running<P, N> {
             matched_index: seen.replication.as_ref().and_then(|matched| matched.get(id).copied()?).map(|id| id.index),
             since_ack: seen.heartbeat.as_ref().and_then(|acked| acked.get(id).copied()?).map(|acked| acked.elapsed()),
         };
+        let is_removed = self.is_removed();
         ClusterStatus {
             identity,
-            leader: seen.current_leader,
+            leader: seen.current_leader.filter(|_| !is_removed),
             term: seen.current_term,
+            vote: Some(OwnVote {
+                term: seen.vote.leader_id.term,
+                node_id: seen.vote.leader_id.voted_for,
+                committed: seen.vote.committed,
+            }),
+            since_quorum_ack: seen.last_quorum_acked.filter(|_| seen.state.is_leader()).map(|acked| acked.elapsed()),
+            is_removed,
             members: membership.nodes().map(member).collect(),
             // What a seed has of itself before it is founded is no cluster's membership: who asks is to found it again.
             membership_position: seen
@@ -437,7 +513,7 @@ impl<P: Platform, N: Transport<P>> Running<P, N> {
         }
     }
 
-    async fn ask_status(&self, peer: Peer) -> Option<LocalStatus> {
+    pub(in crate::raft) async fn ask_status(&self, peer: Peer) -> Option<LocalStatus> {
         if peer.id == self.me.node_id {
             return Some(self.local_status());
         }
@@ -450,7 +526,9 @@ impl LogPosition {
         Self { term: log_id.leader_id.term, index: log_id.index }
     }
 
-    fn log_id(self) -> LogId {
-        LogId::new(CommittedLeaderId::new(self.term), self.index)
+    /// Refuses a change that was decided on another membership than the one at this place.
+    fn unchanged<RT: AsyncRuntime>(self) -> Precondition<Types<RT>> {
+        let log_id = LogId::new(CommittedLeaderId::new(self.term), self.index);
+        Precondition::LastMembershipLogId { last_membership_log_id: Some(log_id) }
     }
 }

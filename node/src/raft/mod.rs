@@ -25,12 +25,14 @@ mod admission;
 mod leader_clock;
 pub mod leading;
 mod proposer;
+mod shortage;
 mod snapshotting;
 mod ticker;
 
 pub mod inbound;
 pub mod peers;
 mod reading;
+mod removal;
 pub mod transport;
 mod writing;
 
@@ -39,3 +41,4 @@ pub mod node;
 pub mod offline;
 pub mod running;
 pub mod settings;
+mod stepping_down;

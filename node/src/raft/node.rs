@@ -4,6 +4,7 @@
 //! one that was goes on as the same node at every start.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
@@ -27,15 +28,18 @@ use crate::raft::log_request::{ClusterRequest, Founding};
 use crate::raft::membership::AdminError;
 use crate::raft::peers::Transport;
 use crate::raft::platform::Platform;
-use crate::raft::running::{Failure, Running, StartError, Surroundings};
+use crate::raft::running::{Failure, Running, StartError, Surroundings, chain};
 use crate::raft::settings::Settings;
-use crate::raft::types::{Member, NodeId, Types};
+use crate::raft::types::{Member, Types};
 use crate::raft::views::Views;
 use crate::raft::watched::{Announcer, Watched};
 use crate::replica::{NodeFigures, NotServing, Replica};
 
 /// How long the first node of a cluster may take to elect itself: many election timeouts.
 const FOUNDING_LIMIT: Duration = Duration::from_secs(10);
+
+/// One that leads alone and is refused has lost its clock or its lease for a moment.
+const FOUNDING_RETRY: Duration = Duration::from_millis(20);
 
 /// How long a stopping node waits for another to lead. A transfer takes some milliseconds; without it the others elect
 /// one anyway.
@@ -75,6 +79,10 @@ pub enum JoinError {
     Identity(#[from] IdentityError),
     #[error(transparent)]
     Start(#[from] StartError),
+    #[error("this is the volume {own}, not {asked}")]
+    OtherIncarnation { own: Uuid, asked: Uuid },
+    #[error("this node runs under ordinal {own}, not {asked}")]
+    OtherOrdinal { own: u32, asked: u32 },
     #[error("this node is shutting down")]
     Stopping,
     #[error("a cluster has at least one voter")]
@@ -188,6 +196,9 @@ impl<P: Platform, N: Transport<P>> Node<P, N> {
             purged_index: running.purged_index(),
             log_syncs: log.syncs.load(Ordering::Relaxed),
             log_bytes: log.bytes.load(Ordering::Relaxed),
+            log_entries: log.entries.load(Ordering::Relaxed),
+            log_batches: log.batches(),
+            is_disk_full: running.log.room().is_full(),
         }
     }
 
@@ -201,11 +212,21 @@ impl<P: Platform, N: Transport<P>> Node<P, N> {
         }
     }
 
-    /// Makes a new cluster of this node, which must never have been part of one. Again with the same id it does
-    /// nothing, or finishes what was begun.
-    pub async fn initialize(&self, cluster_id: Uuid, wanted_voters: u32) -> Result<Identity, JoinError> {
+    /// Makes a new cluster of this node, which must be the volume that was chosen for it, and never have been part of
+    /// one. Again with the same id it does nothing, or finishes what was begun.
+    pub async fn initialize(
+        &self,
+        cluster_id: Uuid,
+        seed_incarnation: Uuid,
+        wanted_voters: u32,
+    ) -> Result<Identity, JoinError> {
         if wanted_voters == 0 {
             return Err(JoinError::NoVoters);
+        }
+        self.check_incarnation(seed_incarnation)?;
+        let member = self.shared.running().filter(|running| running.me.cluster_id == cluster_id);
+        if member.is_some_and(|running| running.is_founded()) {
+            return Ok(self.identity());
         }
         let me = MemberOf { cluster_id, lineage: FIRST_LINEAGE, node_id: SEED };
         let running = self.become_member(me).await?;
@@ -217,10 +238,21 @@ impl<P: Platform, N: Transport<P>> Node<P, N> {
         Ok(self.identity())
     }
 
-    /// Takes the place that the cluster's leader allocated for this incarnation. The same again is harmless.
-    pub async fn join(&self, cluster_id: Uuid, lineage: u32, node_id: NodeId) -> Result<Identity, JoinError> {
-        self.become_member(MemberOf { cluster_id, lineage, node_id }).await?;
+    /// Takes the place that the cluster's leader allocated for this incarnation, under this ordinal. The same again is
+    /// harmless.
+    pub async fn join(&self, incarnation: Uuid, ordinal: u32, place: MemberOf) -> Result<Identity, JoinError> {
+        self.check_incarnation(incarnation)?;
+        let own = self.shared.around.ordinal;
+        if ordinal != own {
+            return Err(JoinError::OtherOrdinal { own, asked: ordinal });
+        }
+        self.become_member(place).await?;
         Ok(self.identity())
+    }
+
+    fn check_incarnation(&self, asked: Uuid) -> Result<(), JoinError> {
+        let own = self.shared.incarnation;
+        if asked == own { Ok(()) } else { Err(JoinError::OtherIncarnation { own, asked }) }
     }
 
     /// Lets another lead, if this node does; tried once, for it cannot be taken back. It goes on answering meanwhile.
@@ -274,18 +306,28 @@ impl<P: Platform, N: Transport<P>> Node<P, N> {
     async fn become_member(&self, me: MemberOf) -> Result<Arc<Running<P, N>>, JoinError> {
         let mut directory = self.shared.directory.lock().await;
         let directory = directory.as_mut().ok_or(JoinError::Stopping)?;
-        directory.join(me, self.shared.around.settings.log).await?;
+        directory.join(me, self.shared.around.settings.log).await.map_err(|error| match error {
+            // A full disk leaves everything as it was.
+            IdentityError::Io { ref source, .. } if source.kind() != io::ErrorKind::StorageFull => {
+                self.volume_failed(error).into()
+            }
+            other => JoinError::from(other),
+        })?;
         match self.shared.running() {
             Some(running) => Ok(running),
-            None => Ok(self.shared.start(directory, me).await?),
+            None => Ok(self.shared.start(directory, me).await.map_err(|error| self.volume_failed(error))?),
         }
+    }
+
+    /// What is on disk is known by reading it again, as the next start of the process does.
+    fn volume_failed<E: std::error::Error>(&self, error: E) -> E {
+        self.shared.around.failure.announce(Some(Failure::Volume(chain(&error))));
+        error
     }
 
     async fn found(&self, running: &Running<P, N>, wanted_voters: u32) -> Result<(), JoinError> {
         let me = running.me;
-        let is_founded =
-            || running.views.newest().cluster.founding().is_some_and(|by| by.cluster_id == *me.cluster_id.as_bytes());
-        if is_founded() {
+        if running.is_founded() {
             return Ok(());
         }
         let members = BTreeMap::from([(me.node_id, Member { ordinal: running.ordinal })]);
@@ -307,10 +349,11 @@ impl<P: Platform, N: Transport<P>> Node<P, N> {
             leading.wait_for(Option::is_some).await;
             match running.ask_cluster(ClusterRequest::Found(founding)).await {
                 Ok(_) => return Ok(()),
-                Err(_) if is_founded() => return Ok(()),
+                Err(_) if running.is_founded() => return Ok(()),
                 Err(AdminError::NotLeader { .. } | AdminError::Unknown) => {}
                 Err(refusal) => return Err(refusal.into()),
             }
+            Types::<P::Runtime>::sleep(FOUNDING_RETRY).await;
         }
     }
 }
@@ -343,11 +386,10 @@ impl<P: Platform, N> Shared<P, N> {
             return Err(NotServing::Draining);
         }
         let running = self.running().ok_or(NotServing::NotJoined)?;
-        let cluster = &running.views.newest().cluster;
-        if cluster.is_retired(running.me.node_id) {
+        if running.is_removed() {
             return Err(NotServing::Removed);
         }
-        if !cluster.is_formed() {
+        if !running.views.newest().cluster.is_formed() {
             return Err(NotServing::Forming);
         }
         Ok(running)

@@ -207,6 +207,12 @@ pub async fn verify<P: Platform>(platform: &P, file: &Path) -> Result<Backup, Of
     Ok(read(platform, file).await?.0)
 }
 
+/// As [`verify`], and what it holds.
+pub async fn open_backup<P: Platform>(platform: &P, file: &Path) -> Result<(Backup, State), OfflineError> {
+    let (backup, replicated) = read(platform, file).await?;
+    Ok((backup, replicated.library))
+}
+
 async fn read<P: Platform>(platform: &P, path: &Path) -> Result<(Backup, Replicated), OfflineError> {
     let bad = |source: BadSnapshot| OfflineError::BadBackup { file: path.to_owned(), source };
     let undecodable = |source: DecodeError| OfflineError::Undecodable { file: path.to_owned(), source };

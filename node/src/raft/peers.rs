@@ -1,6 +1,7 @@
 //! What a replica may ask of another besides openraft's own calls. Over tonic in a server, in process in a simulation.
 
 use std::future::Future;
+use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::RaftNetworkFactory;
@@ -70,6 +71,8 @@ pub enum Proposed {
     Unknown,
     /// Certainly not in the log: the leader has too much to do.
     Overloaded,
+    /// Certainly not in the log: too few nodes have room on their disks.
+    Full,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,6 +85,8 @@ pub struct LocalStatus {
     pub leader: Option<NodeId>,
     /// Of the newest snapshot.
     pub state_hash: Option<StateHash>,
+    /// It has no room for entries.
+    pub is_disk_full: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -89,6 +94,9 @@ pub enum PeerError {
     /// It never left this node, or the peer said no before doing anything.
     #[error("cannot be reached: {0}")]
     Unreachable(String),
+    /// The peer says that this node was taken out of the cluster, and did nothing.
+    #[error("this node was removed from the cluster")]
+    Removed,
     /// Sent; no answer came.
     #[error("did not answer: {0}")]
     NoAnswer(String),
@@ -96,7 +104,13 @@ pub enum PeerError {
 
 /// Calls to other replicas. openraft's own go through the network that the factory makes.
 pub trait Peers<RT: AsyncRuntime>: RaftNetworkFactory<Types<RT>> + Clone + Send + Sync + 'static {
-    fn propose(&self, to: Peer, body: Bytes) -> impl Future<Output = Result<Proposed, PeerError>> + Send;
+    /// For a caller who waits so long and no longer, which the peer is told.
+    fn propose(
+        &self,
+        to: Peer,
+        body: Bytes,
+        within: Duration,
+    ) -> impl Future<Output = Result<Proposed, PeerError>> + Send;
     /// For the leader alone: a log id at which a read that begins now may be served.
     fn read_index(&self, to: Peer) -> impl Future<Output = Result<LogId, PeerError>> + Send;
     /// Microseconds since 1970 by the peer's clock.

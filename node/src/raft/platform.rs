@@ -84,7 +84,7 @@ impl Platform for Server {
 
     /// A thread with a small runtime of its own, so that a stopping server does not cut off work on the disk.
     fn spawn_storage(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
-        let run = move || match tokio::runtime::Builder::new_current_thread().build() {
+        let run = move || match tokio::runtime::Builder::new_current_thread().enable_time().build() {
             Ok(runtime) => runtime.block_on(work),
             Err(error) => tracing::error!(name, %error, "cannot start storage work"),
         };

@@ -4,8 +4,11 @@
 //! It works only while this node leads, has applied the first entry of its term and has a clock that a majority agrees
 //! to; otherwise it refuses, and what it refuses is certainly not in the log.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use openraft::alias::{MpscReceiverOf, MpscSenderOf};
+use openraft::Instant;
+use openraft::alias::{InstantOf, MpscReceiverOf, MpscSenderOf};
 use openraft::async_runtime::{MpscReceiver, MpscSender};
 use openraft::errors::{ClientWriteError, ForwardToLeader};
 use openraft::impls::ProgressResponder;
@@ -17,6 +20,7 @@ use openraft_rt::AsyncRuntime;
 use crate::raft::admission::Admission;
 use crate::raft::leading::Lead;
 use crate::raft::platform::Platform;
+use crate::raft::shortage::{Doorkeeper, Intake};
 use crate::raft::types::{Command, LogId, NodeId, Raft, Response, Types};
 
 /// The cluster's own requests (ticks, calendars, ids) come one at a time from a handful of tasks, and are not refused
@@ -36,6 +40,10 @@ pub enum Outcome {
     },
     /// Certainly not in the log.
     Overloaded,
+    /// Certainly not in the log: too few nodes have room on their disks.
+    Full,
+    /// Certainly not in the log: nobody waits for it any more.
+    Expired,
     /// In the log or not.
     Unknown,
 }
@@ -48,6 +56,8 @@ pub enum Sender {
 
 struct Proposal<RT: AsyncRuntime> {
     body: Bytes,
+    /// Until then somebody waits for the outcome.
+    ends: InstantOf<Types<RT>>,
     responder: ProgressResponder<Types<RT>, ClientWriteResult<Types<RT>>>,
 }
 
@@ -55,6 +65,7 @@ struct Proposal<RT: AsyncRuntime> {
 pub struct Proposer<RT: AsyncRuntime> {
     queue: MpscSenderOf<Types<RT>, Proposal<RT>>,
     in_flight: Admission,
+    intake: Arc<Doorkeeper<RT>>,
 }
 
 /// The proposing task, not yet running.
@@ -62,14 +73,18 @@ pub struct Proposing<RT: AsyncRuntime> {
     queue: MpscReceiverOf<Types<RT>, Proposal<RT>>,
 }
 
-pub fn proposer<RT: AsyncRuntime>(in_flight_limit: usize) -> (Proposer<RT>, Proposing<RT>) {
+pub fn proposer<RT: AsyncRuntime>(
+    in_flight_limit: usize,
+    intake: Arc<Doorkeeper<RT>>,
+) -> (Proposer<RT>, Proposing<RT>) {
     let (sender, receiver) = Types::<RT>::mpsc(in_flight_limit + RESERVED_FOR_SYSTEM);
-    (Proposer { queue: sender, in_flight: Admission::new(in_flight_limit) }, Proposing { queue: receiver })
+    (Proposer { queue: sender, in_flight: Admission::new(in_flight_limit), intake }, Proposing { queue: receiver })
 }
 
 impl<RT: AsyncRuntime> Proposer<RT> {
-    /// Waits for the outcome without limit: an isolated leader has none until it is no longer isolated.
-    pub async fn propose(&self, body: Bytes, sender: Sender) -> Outcome {
+    /// Waits for the outcome without limit: an isolated leader has none until it is no longer isolated. What is not
+    /// proposed by `ends` never is.
+    pub async fn propose(&self, body: Bytes, sender: Sender, ends: InstantOf<Types<RT>>) -> Outcome {
         let _taken_on = match sender {
             Sender::System => None,
             Sender::Client => match self.in_flight.enter() {
@@ -77,12 +92,23 @@ impl<RT: AsyncRuntime> Proposer<RT> {
                 None => return Outcome::Overloaded,
             },
         };
+        match self.intake.get() {
+            Intake::Open => {}
+            Intake::Elsewhere => return Outcome::NotProposed { leader: None },
+            Intake::Full => return Outcome::Full,
+        }
+        let started = Types::<RT>::now();
         let (responder, outcome) = ProgressResponder::complete_only();
-        if self.queue.send(Proposal { body, responder }).await.is_err() {
+        if self.queue.send(Proposal { body, ends, responder }).await.is_err() {
             return Outcome::NotProposed { leader: None };
         }
-        match outcome.await {
+        let outcome = outcome.await;
+        if sender == Sender::Client && outcome.is_ok() {
+            self.in_flight.took(started.elapsed());
+        }
+        match outcome {
             Ok(Ok(written)) => Outcome::Applied { log_id: written.log_id, response: written.data },
+            Ok(Err(ClientWriteError::ForwardToLeader(_))) if Types::<RT>::now() >= ends => Outcome::Expired,
             Ok(Err(ClientWriteError::ForwardToLeader(forward))) => Outcome::NotProposed { leader: forward.leader_id },
             // The second may be in another leader's log. The others are for changes of the membership.
             Ok(Err(
@@ -102,8 +128,10 @@ impl<RT: AsyncRuntime> Proposer<RT> {
 
 impl<RT: AsyncRuntime> Proposing<RT> {
     pub async fn run<P: Platform<Runtime = RT>>(mut self, raft: Raft<P>, lead: Lead<RT>) {
-        while let Some(Proposal { body, responder }) = self.queue.recv().await {
-            let Some((term, at)) = lead.stamp() else {
+        while let Some(Proposal { body, ends, responder }) = self.queue.recv().await {
+            // An entry that nobody waits for would only hold up those behind it.
+            let stamp = if Types::<RT>::now() < ends { lead.stamp() } else { None };
+            let Some((term, at)) = stamp else {
                 responder.on_complete(Err(ClientWriteError::ForwardToLeader(ForwardToLeader::empty())));
                 continue;
             };

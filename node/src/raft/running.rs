@@ -10,6 +10,7 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::type_config::TypeConfigExt;
 use openraft::type_config::async_runtime::Select2;
 use openraft::{ConfigError, Instant};
+use openraft_rt::AsyncRuntime;
 use thiserror::Error;
 
 use crate::raft::admission::Admission;
@@ -20,14 +21,20 @@ use crate::raft::peers::{Peer, Transport};
 use crate::raft::platform::Platform;
 use crate::raft::proposer::{Proposer, proposer};
 use crate::raft::reading::ReadIndex;
+use crate::raft::removal::RemovalTask;
 use crate::raft::settings::Settings;
+use crate::raft::shortage::{Doorkeeper, Intake, watch_room};
 use crate::raft::snapshots::{OpenSnapshotsError, Snapshots};
 use crate::raft::snapshotting::SnapshotTrigger;
+use crate::raft::stepping_down::step_down_without_vote;
 use crate::raft::ticker::tick;
-use crate::raft::types::{Member, Membership, NodeId, Raft, Types};
+use crate::raft::types::{Membership, NodeId, Raft, Types};
 use crate::raft::views::Views;
 use crate::raft::wal::{Log, OpenLogError, WriterState};
 use crate::raft::watched::{Announcer, Watched};
+
+/// To finish what is on its way to the disk: a few syncs.
+const END_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why a node that knows who it is cannot take part.
 #[derive(Debug, Error)]
@@ -56,6 +63,8 @@ pub enum Failure {
     Log(String),
     #[error("replication has stopped: {0}")]
     Replication(String),
+    #[error("the volume cannot be written: {0}")]
+    Volume(String),
 }
 
 pub struct Running<P: Platform, N> {
@@ -72,9 +81,15 @@ pub struct Running<P: Platform, N> {
     /// Requests of this node's own clients, wherever they are decided.
     pub clients: Admission,
     pub proposer: Arc<Proposer<P::Runtime>>,
+    /// Whether this node, leading, takes requests.
+    pub intake: Arc<Doorkeeper<P::Runtime>>,
     pub read_index: ReadIndex<P>,
     /// Who serves, as far as this node knows; itself only once it can.
     pub leader: Arc<Announcer<P::Runtime, Option<NodeId>>>,
+    /// Another node has said that this one was taken out for good.
+    pub(in crate::raft) told_removed: Arc<Announcer<P::Runtime, bool>>,
+    /// One change of the membership at a time: some take two steps, which nothing may come between.
+    pub(in crate::raft) changing: Admission,
     closed: Announcer<P::Runtime, bool>,
 }
 
@@ -105,12 +120,16 @@ impl<P: Platform, N: Transport<P>> Running<P, N> {
         let raft = Raft::<P>::build(me.node_id, config, peers.clone(), log.clone(), machine)
             .await
             .map_err(|fatal| StartError::Replay(fatal.to_string()))?;
-        let member = views.newest().membership.membership().get_node(&me.node_id).copied();
-        if let Some(Member { ordinal: belongs }) = member.filter(|member| member.ordinal != *ordinal) {
+        let known = views.newest();
+        let member = known.membership.membership().get_node(&me.node_id).map(|member| member.ordinal);
+        // One that was never a member may know where it was to become one.
+        let belongs = member.or_else(|| known.cluster.allocated(me.node_id).map(|node| node.ordinal));
+        if let Some(belongs) = belongs.filter(|belongs| belongs != ordinal) {
             return Err(StartError::Misplaced { node_id: me.node_id, belongs, found: *ordinal });
         }
 
-        let (proposer, proposing) = proposer(settings.in_flight_limit);
+        let intake = Arc::new(Doorkeeper::new(Intake::Open));
+        let (proposer, proposing) = proposer(settings.in_flight_limit, Arc::clone(&intake));
         let (read_index, reading) = ReadIndex::new();
         let running = Arc::new(Self {
             me,
@@ -125,14 +144,25 @@ impl<P: Platform, N: Transport<P>> Running<P, N> {
             lead: lead.clone(),
             clients: Admission::new(settings.in_flight_limit),
             proposer: Arc::new(proposer),
+            intake,
             read_index,
             leader: Arc::new(Announcer::new(None)),
+            told_removed: Arc::new(Announcer::new(false)),
+            changing: Admission::new(1),
             closed: Announcer::new(false),
         });
         running.spawn(proposing.run(raft.clone(), lead.clone()));
         running.spawn(reading.run(raft.clone(), peers.clone(), Arc::clone(&running.leader)));
         running.spawn(tick(Arc::clone(&running.proposer), Arc::clone(views), lead.clone()));
         running.spawn(follow_leader(raft.clone(), me.node_id, lead.clone(), Arc::clone(&running.leader)));
+        let removal = RemovalTask {
+            raft: raft.clone(),
+            peers: peers.clone(),
+            views: Arc::clone(views),
+            told: Arc::clone(&running.told_removed),
+            me: me.node_id,
+        };
+        running.spawn(removal.run());
         let leadership = LeadershipTask {
             platform: platform.clone(),
             raft: raft.clone(),
@@ -142,8 +172,11 @@ impl<P: Platform, N: Transport<P>> Running<P, N> {
             me: me.node_id,
         };
         running.spawn(leadership.run());
+        running.spawn(step_down_without_vote(raft.clone(), Arc::downgrade(&running)));
         running.spawn(watch_log(log.clone(), Arc::clone(&around.failure)));
         running.spawn(watch_raft(raft.clone(), Arc::clone(&around.failure)));
+        running.spawn(watch_room(Arc::clone(&running)));
+        running.spawn(watch_snapshots(snapshots.failure(), Arc::clone(&around.failure)));
         running.spawn(SnapshotTrigger { raft, log, snapshots, settings: settings.clone() }.run());
         Ok(running)
     }
@@ -155,10 +188,14 @@ impl<P: Platform, N: Transport<P>> Running<P, N> {
 
     /// Ends everything that this began. What is acknowledged is on disk.
     pub async fn end(&self) {
-        // A core that panicked has said so elsewhere.
-        let _ = self.raft.shutdown().await;
-        // A log that cannot be flushed has said so elsewhere, too.
-        let _ = self.log.flush().await;
+        let ended = async {
+            // A core that panicked has said so elsewhere.
+            let _ = self.raft.shutdown().await;
+            // A log that cannot be flushed has said so elsewhere, too.
+            let _ = self.log.flush().await;
+        };
+        // On a full disk what was not written waits for room, and was not acknowledged.
+        let _ = Types::<P::Runtime>::timeout(END_LIMIT, ended).await;
         self.closed.announce(true);
     }
 
@@ -189,6 +226,19 @@ impl<P: Platform, N: Transport<P>> Running<P, N> {
     }
 }
 
+impl<P: Platform, N> Running<P, N> {
+    /// Whether this node knows its cluster to be founded.
+    pub fn is_founded(&self) -> bool {
+        let founding = self.views.newest().cluster.founding().map(|founding| founding.cluster_id);
+        founding == Some(*self.me.cluster_id.as_bytes())
+    }
+
+    /// Whether this node was taken out for good, by what it has applied or by what others say.
+    pub fn is_removed(&self) -> bool {
+        self.told_removed.get() || self.views.newest().cluster.is_retired(self.me.node_id)
+    }
+}
+
 async fn until_closed<P: Platform>(mut closed: Watched<P::Runtime, bool>, task: impl Future<Output = ()> + Send) {
     let mut closed = std::pin::pin!(closed.wait_for(|closed| *closed));
     let mut task = std::pin::pin!(task);
@@ -207,6 +257,15 @@ async fn watch_log<P: Platform>(log: Log<P>, failure: Arc<Announcer<P::Runtime, 
         if state.changed().await.is_err() {
             return;
         }
+    }
+}
+
+async fn watch_snapshots<RT: AsyncRuntime>(
+    mut failed: Watched<RT, Option<String>>,
+    failure: Arc<Announcer<RT, Option<Failure>>>,
+) {
+    if let Some(why) = failed.wait_for(Option::is_some).await.flatten() {
+        failure.announce(Some(Failure::Volume(why)));
     }
 }
 
@@ -231,7 +290,7 @@ async fn watch_raft<P: Platform>(raft: Raft<P>, failure: Arc<Announcer<P::Runtim
 }
 
 /// An error and what caused it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

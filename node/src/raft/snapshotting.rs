@@ -13,6 +13,9 @@ use crate::raft::wal::Log;
 /// Far longer than writing the largest state takes. After it whoever waits is told that it goes on.
 const WRITING_LIMIT: Duration = Duration::from_secs(300);
 
+/// For a node that has just begun to say what it has applied.
+const BEGINNING_LIMIT: Duration = Duration::from_secs(5);
+
 /// Between two triggers for one that waits: costs nothing beside writing it.
 const TRIGGER_AGAIN: Duration = Duration::from_millis(500);
 
@@ -57,22 +60,25 @@ impl<P: Platform> SnapshotTrigger<P> {
 }
 
 /// Writes a snapshot of at least what is applied now and of `at_least`, unless there is one; returns what it contains.
-/// `None` if it did not come about in time, or the node stopped.
+/// `None` if it did not come about in time, the node stopped, or there is nothing yet that it could say.
 pub async fn write_snapshot<P: Platform>(raft: &Raft<P>, at_least: Option<LogId>) -> Option<LogId> {
+    use openraft::async_runtime::WatchReceiver;
     let metrics = raft.metrics();
-    let (applied, snapshot) = {
-        use openraft::async_runtime::WatchReceiver;
-        let seen = metrics.borrow_watched();
-        (seen.last_applied, seen.snapshot)
-    };
+    // A node that has just begun does not say yet what it has applied; one that has just joined has applied nothing.
+    let beginning = raft.wait(Some(BEGINNING_LIMIT));
+    let begun = beginning.metrics(|seen| seen.last_applied.is_some(), "something is applied").await;
+    let (applied, snapshot) = begun.map(|seen| (seen.last_applied, seen.snapshot)).ok()?;
     let wanted = applied.max(at_least);
-    if snapshot.is_some() && snapshot >= wanted {
+    if snapshot >= wanted {
         return snapshot;
     }
     let mut progress = raft.watch_snapshot_progress();
     let written = async {
         loop {
-            raft.trigger().snapshot().await.ok()?;
+            // One of nothing would be refused by whoever writes it, and stop the node.
+            if metrics.borrow_watched().last_applied.is_some() {
+                raft.trigger().snapshot().await.ok()?;
+            }
             // A trigger is ignored while one is being written, and that one may be of before.
             if let Ok(written) = Types::<P::Runtime>::timeout(TRIGGER_AGAIN, progress.wait_until_ge(&wanted)).await {
                 return written.ok()?;

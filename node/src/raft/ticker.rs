@@ -38,7 +38,7 @@ pub async fn tick<RT: AsyncRuntime>(proposer: Arc<Proposer<RT>>, views: Arc<View
         };
         if is_due || last_entry.elapsed() >= TICK_EVERY {
             // Refused or lost, the next look asks again.
-            let _ = proposer.propose(body.clone(), Sender::System).await;
+            let _ = proposer.propose(body.clone(), Sender::System, Types::<RT>::now() + TICK_EVERY).await;
         }
         Types::<RT>::sleep(LOOK_EVERY).await;
     }

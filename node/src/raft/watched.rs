@@ -37,6 +37,14 @@ impl<RT: AsyncRuntime, T: Clone + Send + Sync + 'static> Announcer<RT, T> {
         });
     }
 
+    pub fn change(&self, change: impl FnOnce(&mut T)) {
+        let sender = self.sender.lock().expect("nothing panics while it holds the lock");
+        sender.send_if_modified(|current| {
+            change(current);
+            true
+        });
+    }
+
     pub fn get(&self) -> T {
         self.receiver.borrow_watched().clone()
     }

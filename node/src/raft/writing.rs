@@ -9,6 +9,8 @@ use bytes::Bytes;
 use carrel_domain::format;
 use carrel_domain::reply::Answer;
 use carrel_domain::request::{Caller, Request};
+use openraft::Instant;
+use openraft::alias::InstantOf;
 use openraft::async_runtime::WatchReceiver;
 use openraft::type_config::TypeConfigExt;
 
@@ -33,20 +35,31 @@ pub const REQUEST_BYTES_MAX: usize = 8 << 20;
 type Attempt = Result<Answer, WriteError>;
 
 impl<P: Platform, N: Transport<P>> Running<P, N> {
-    pub async fn write(&self, request: Request) -> Result<Answer, WriteError> {
+    pub async fn write(&self, request: Request, within: Duration) -> Result<Answer, WriteError> {
         let body = LogRequest::Library(request).encode();
         if body.len() > REQUEST_BYTES_MAX {
             return Err(WriteError::TooLarge);
         }
         let Some(_place) = self.clients.enter() else { return Err(WriteError::Overloaded) };
-        let deadline = Types::<P::Runtime>::now() + self.settings.leader_wait;
+        let started = Types::<P::Runtime>::now();
+        let ends = Types::<P::Runtime>::now() + within;
+        let deadline = ends.min(Types::<P::Runtime>::now() + self.settings.leader_wait);
         loop {
+            if Self::remaining(ends).is_zero() {
+                return Err(WriteError::Expired);
+            }
             let tried = self.leader.get();
             let attempt = match tried {
-                Some(leader) if leader == self.me.node_id => self.write_here(body.clone(), Sender::Client).await,
-                Some(leader) => self.hand_over(leader, body.clone()).await,
+                Some(leader) if leader == self.me.node_id => self.write_here(body.clone(), Sender::Client, ends).await,
+                Some(leader) => self.hand_over(leader, body.clone(), ends).await,
                 None => Err(WriteError::NoLeader),
             };
+            match &attempt {
+                // The longest wait there is for an outcome, and for nothing.
+                Err(WriteError::Overloaded | WriteError::Unknown) => self.clients.too_much(),
+                Ok(_) => self.clients.took(started.elapsed()),
+                Err(_) => {}
+            }
             let remaining = Self::remaining(deadline);
             if attempt != Err(WriteError::NoLeader) || remaining.is_zero() {
                 return attempt;
@@ -61,12 +74,14 @@ impl<P: Platform, N: Transport<P>> Running<P, N> {
         if body.len() > REQUEST_BYTES_MAX {
             return Err(WriteError::TooLarge);
         }
-        self.write_here(body, Sender::System).await
+        let ends = Types::<P::Runtime>::now() + self.settings.outcome_wait;
+        self.write_here(body, Sender::System, ends).await
     }
 
     /// What another node hands over. It is looked at before it enters the log, for there it would stop every node that
     /// cannot decode it; and the cluster's own requests are the leader's to make.
-    pub async fn propose_for_peer(&self, body: Bytes) -> Proposed {
+    pub async fn propose_for_peer(&self, body: Bytes, within: Duration) -> Proposed {
+        let ends = Types::<P::Runtime>::now() + within.min(self.settings.outcome_wait);
         let acceptable = match LogRequest::decode(&body) {
             Ok(LogRequest::Library(request)) => request.caller != Caller::System,
             Ok(LogRequest::Cluster(_)) | Err(_) => false,
@@ -76,12 +91,15 @@ impl<P: Platform, N: Transport<P>> Running<P, N> {
             return Proposed::NotProposed { leader: None };
         }
         self.wait_until_leading().await;
-        match self.propose(body, Sender::Client).await {
+        match self.propose(body, Sender::Client, ends).await {
             Outcome::Applied { log_id, response: Response::Library(answer) } => {
                 Proposed::Committed { index: log_id.index, reply: format::encode(&*answer).into() }
             }
             Outcome::NotProposed { leader } => Proposed::NotProposed { leader },
             Outcome::Overloaded => Proposed::Overloaded,
+            Outcome::Full => Proposed::Full,
+            // Whose time is over knows it without being told.
+            Outcome::Expired => Proposed::NotProposed { leader: None },
             Outcome::Applied { log_id: _, response: Response::None | Response::Cluster(_) } | Outcome::Unknown => {
                 Proposed::Unknown
             }
@@ -89,25 +107,32 @@ impl<P: Platform, N: Transport<P>> Running<P, N> {
     }
 
     /// The outcome, or `Unknown` when it takes too long.
-    pub async fn propose(&self, body: Bytes, sender: Sender) -> Outcome {
-        let outcome = self.proposer.propose(body, sender);
-        Types::<P::Runtime>::timeout(self.settings.outcome_wait, outcome).await.unwrap_or(Outcome::Unknown)
+    pub async fn propose(&self, body: Bytes, sender: Sender, ends: InstantOf<Types<P::Runtime>>) -> Outcome {
+        let limit = Self::remaining(ends).min(self.settings.outcome_wait);
+        if limit.is_zero() {
+            return Outcome::Expired;
+        }
+        let outcome = self.proposer.propose(body, sender, ends);
+        Types::<P::Runtime>::timeout(limit, outcome).await.unwrap_or(Outcome::Unknown)
     }
 
-    async fn write_here(&self, body: Bytes, sender: Sender) -> Attempt {
-        match self.propose(body, sender).await {
+    async fn write_here(&self, body: Bytes, sender: Sender, ends: InstantOf<Types<P::Runtime>>) -> Attempt {
+        match self.propose(body, sender, ends).await {
             Outcome::Applied { log_id: _, response: Response::Library(answer) } => Ok(*answer),
             Outcome::NotProposed { leader: _ } => Err(WriteError::NoLeader),
             Outcome::Overloaded => Err(WriteError::Overloaded),
+            Outcome::Full => Err(WriteError::Full),
+            Outcome::Expired => Err(WriteError::Expired),
             Outcome::Applied { log_id: _, response: Response::None | Response::Cluster(_) } | Outcome::Unknown => {
                 Err(WriteError::Unknown)
             }
         }
     }
 
-    async fn hand_over(&self, leader: NodeId, body: Bytes) -> Attempt {
-        let handed = self.peers.propose(self.peer(leader), body);
-        match Types::<P::Runtime>::timeout(self.settings.outcome_wait, handed).await {
+    async fn hand_over(&self, leader: NodeId, body: Bytes, ends: InstantOf<Types<P::Runtime>>) -> Attempt {
+        let within = Self::remaining(ends).min(self.settings.outcome_wait);
+        let handed = self.peers.propose(self.peer(leader), body, within);
+        match Types::<P::Runtime>::timeout(within, handed).await {
             Ok(Ok(Proposed::Committed { index: _, reply })) => match format::decode(&reply) {
                 Ok(answer) => Ok(answer),
                 Err(error) => {
@@ -115,8 +140,11 @@ impl<P: Platform, N: Transport<P>> Running<P, N> {
                     Err(WriteError::Unknown)
                 }
             },
-            Ok(Ok(Proposed::NotProposed { leader: _ }) | Err(PeerError::Unreachable(_))) => Err(WriteError::NoLeader),
+            Ok(Ok(Proposed::NotProposed { leader: _ }) | Err(PeerError::Unreachable(_) | PeerError::Removed)) => {
+                Err(WriteError::NoLeader)
+            }
             Ok(Ok(Proposed::Overloaded)) => Err(WriteError::Overloaded),
+            Ok(Ok(Proposed::Full)) => Err(WriteError::Full),
             Ok(Ok(Proposed::Unknown) | Err(PeerError::NoAnswer(_))) | Err(_) => Err(WriteError::Unknown),
         }
     }

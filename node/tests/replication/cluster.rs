@@ -1,4 +1,4 @@
-//! Three replicas, and the words in which the stories speak of them.
+//! Replicas, three where nothing else is said, and the words in which the stories speak of them.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -10,21 +10,25 @@ use carrel_domain::id::RequestId;
 use carrel_domain::reply::Answer;
 use carrel_domain::request::{Action, Caller, Request, RetryKey};
 use carrel_domain::text::UserName;
+use carrel_node::raft::identity::MemberOf;
 use carrel_node::raft::membership::{AdminError, LogPosition};
-use carrel_node::raft::node::{Node, OpenError, Opening};
+use carrel_node::raft::node::{Identity, JoinError, Node, OpenError, Opening};
 use carrel_node::raft::platform::Platform;
 use carrel_node::raft::settings::Settings;
 use carrel_node::raft::types::{NodeId, Types};
-use carrel_node::replica::{Freshness, Replica, View, WriteError};
+use carrel_node::replica::{Freshness, ReadError, Replica, View, WriteError};
 use openraft::Instant;
 use openraft::type_config::TypeConfigExt;
 use uuid::Uuid;
 
 use crate::machines::Machines;
-use crate::wires::{Switchboard, Wire};
+use crate::wires::{Switchboard, Traffic, Wire};
 
 /// Nothing in these stories takes so long, on however busy a machine.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Machines there may be.
+const SLOTS: usize = 8;
 
 pub const CLUSTER: Uuid = Uuid::from_u128(0xca77e1);
 
@@ -42,23 +46,31 @@ pub struct Cluster<M: Machines> {
 impl<M: Machines> Cluster<M> {
     /// Three machines, none of which knows of another.
     pub async fn pristine(settings: Settings) -> Self {
-        let mut cluster = Self {
-            machines: M::new(),
-            board: Switchboard::new(),
-            settings,
-            nodes: vec![None, None, None],
-            incarnations: 0,
-        };
+        let mut cluster = Self::empty(settings);
         for slot in 0..3 {
             cluster.start(slot).await;
         }
         cluster
     }
 
+    fn empty(settings: Settings) -> Self {
+        let nodes = (0..SLOTS).map(|_| None).collect();
+        Self { machines: M::new(), board: Switchboard::new(), settings, nodes, incarnations: 0 }
+    }
+
+    /// One voter, which is all that is wanted.
+    pub async fn alone(settings: Settings) -> Self {
+        let mut cluster = Self::empty(settings);
+        cluster.start(0).await;
+        cluster.initialize(0, CLUSTER, 1).await.expect("a pristine node");
+        cluster.plug(0);
+        cluster
+    }
+
     /// Three voters.
     pub async fn formed(settings: Settings) -> Self {
         let cluster = Self::pristine(settings).await;
-        cluster.node(0).initialize(CLUSTER, 3).await.expect("a pristine node");
+        cluster.initialize(0, CLUSTER, 3).await.expect("a pristine node");
         cluster.plug(0);
         for slot in 1..3 {
             cluster.take_in(slot).await;
@@ -72,9 +84,20 @@ impl<M: Machines> Cluster<M> {
 
     /// Starts the node in this slot on the disk it left, or on an empty one.
     pub async fn start(&mut self, slot: usize) {
-        let node = self.open(slot, slot as u32).await.expect("a disk that can be read");
+        self.start_under(slot, slot as u32).await;
+    }
+
+    /// The same, with an address that need not be this slot's.
+    pub async fn start_under(&mut self, slot: usize, ordinal: u32) {
+        let node = self.open(slot, ordinal).await.expect("a disk that can be read");
         self.nodes[slot] = Some(node);
         self.plug(slot);
+    }
+
+    /// This slot's volume founds a cluster.
+    pub async fn initialize(&self, slot: usize, cluster_id: Uuid, wanted: u32) -> Result<Identity, JoinError> {
+        let node = self.node(slot);
+        node.initialize(cluster_id, node.identity().incarnation, wanted).await
     }
 
     /// The node that this slot's disk makes of the machine under `ordinal`.
@@ -111,6 +134,11 @@ impl<M: Machines> Cluster<M> {
         self.machines.machine(slot as u32)
     }
 
+    /// The disk of a node that may be running.
+    pub fn disk(&self, slot: usize) -> (M::Platform, PathBuf) {
+        self.machines.machine(slot as u32)
+    }
+
     pub fn wipe(&self, slot: usize) {
         self.machines.wipe(slot as u32);
     }
@@ -119,9 +147,21 @@ impl<M: Machines> Cluster<M> {
         self.machines.break_disk(slot as u32)
     }
 
+    pub fn limit_disk(&self, slot: usize, more_bytes: Option<u64>) -> bool {
+        self.machines.limit_disk(slot as u32, more_bytes)
+    }
+
+    /// Restarts the node in this slot on a disk on which every operation takes so long.
+    pub async fn slow_down(&mut self, slot: usize, each: Duration) -> bool {
+        self.kill(slot).await;
+        let is_slow = self.machines.slow_disk(slot as u32, each);
+        self.start(slot).await;
+        is_slow
+    }
+
     /// Begins a founding and gives up on it; whether it was done in time.
     pub async fn founded_within(&self, slot: usize, limit: Duration) -> bool {
-        let founding = self.node(slot).initialize(CLUSTER, 3);
+        let founding = self.initialize(slot, CLUSTER, 3);
         Types::<<M::Platform as Platform>::Runtime>::timeout(limit, founding).await.is_ok_and(|founded| founded.is_ok())
     }
 
@@ -137,6 +177,15 @@ impl<M: Machines> Cluster<M> {
         self.node(slot).identity().member_of.expect("a member").node_id
     }
 
+    pub fn ids(&self, slots: &[usize]) -> BTreeSet<NodeId> {
+        slots.iter().map(|slot| self.id(*slot)).collect()
+    }
+
+    /// What was said over all wires so far.
+    pub fn traffic(&self) -> Traffic {
+        self.board.traffic()
+    }
+
     pub fn cut(&self, slot: usize) {
         self.board.cut(self.id(slot));
     }
@@ -148,7 +197,7 @@ impl<M: Machines> Cluster<M> {
     /// The slot of the node that leads, once there is one.
     pub async fn leader(&self) -> usize {
         let leading = || {
-            let running = (0..self.nodes.len()).filter(|slot| self.nodes[*slot].is_some());
+            let running = self.running();
             let leads = |slot: &usize| self.replica(*slot).leadership().get().is_some();
             // One that was deposed may not know it yet.
             running.filter(leads).max_by_key(|slot| self.replica(*slot).leadership().get())
@@ -159,20 +208,26 @@ impl<M: Machines> Cluster<M> {
 
     pub async fn follower(&self) -> usize {
         let leader = self.leader().await;
-        (0..3).find(|slot| *slot != leader && self.nodes[*slot].is_some()).expect("another node runs")
+        self.running().find(|slot| *slot != leader).expect("another node runs")
+    }
+
+    pub fn running(&self) -> impl Iterator<Item = usize> {
+        (0..SLOTS).filter(|slot| self.nodes[*slot].is_some())
     }
 
     /// A new incarnation becomes a learner.
     pub async fn take_in(&self, slot: usize) {
-        let leader = self.node(self.leader().await);
-        let incarnation = self.node(slot).identity().incarnation;
-        let allocated = leader.allocate_node(incarnation, slot as u32).await.expect("a leader");
-        let again = leader.allocate_node(incarnation, slot as u32).await.expect("a leader");
-        assert_eq!(allocated, again, "one id for one incarnation");
-        let of = leader.identity().member_of.expect("it leads");
-        self.node(slot).join(of.cluster_id, of.lineage, allocated.id).await.expect("a pristine node");
+        let node_id = self.join(slot).await;
         self.plug(slot);
-        leader.add_learner(allocated.id).await.expect("a new member");
+        let leader = self.node(self.leader().await);
+        let position = leader.local_status().membership_position.expect("a membership");
+        let another = LogPosition { index: position.index + 1, ..position };
+        assert_eq!(
+            leader.add_learner(node_id, another).await,
+            Err(AdminError::MembershipChanged { current: Some(position) })
+        );
+        leader.add_learner(node_id, position).await.expect("a new member");
+        leader.add_learner(node_id, position).await.expect("the same again");
         let target = leader.local_status().members[0].says.expect("itself").last_log_index;
         self.until("the learner has caught up", || {
             let applied = self.node(slot).local_status().members.iter().find_map(|member| member.says);
@@ -181,13 +236,26 @@ impl<M: Machines> Cluster<M> {
         .await;
     }
 
+    /// Gives the node in this slot its place, of which nobody else hears yet.
+    pub async fn join(&self, slot: usize) -> NodeId {
+        let leader = self.node(self.leader().await);
+        let Identity { incarnation, ordinal, .. } = self.node(slot).identity();
+        let allocated = leader.allocate_node(incarnation, ordinal).await.expect("a leader");
+        let again = leader.allocate_node(incarnation, ordinal).await.expect("a leader");
+        assert_eq!(allocated, again, "one id for one incarnation");
+        let of = leader.identity().member_of.expect("it leads");
+        let place = MemberOf { node_id: allocated.id, ..of };
+        self.node(slot).join(incarnation, ordinal, place).await.expect("a pristine node");
+        allocated.id
+    }
+
     pub async fn make_voters(&self, slots: &[usize]) {
-        let voters: BTreeSet<NodeId> = slots.iter().map(|slot| self.id(*slot)).collect();
+        let voters = self.ids(slots);
         let leader = self.node(self.leader().await);
         let position = leader.local_status().membership_position.expect("a membership");
-        let outdated = LogPosition { index: position.index - 1, ..position };
+        let another = LogPosition { index: position.index + 1, ..position };
         assert_eq!(
-            leader.change_voters(voters.clone(), outdated).await,
+            leader.change_voters(voters.clone(), another).await,
             Err(AdminError::MembershipChanged { current: Some(position) })
         );
         leader.change_voters(voters, position).await.expect("a majority");
@@ -216,6 +284,20 @@ impl<M: Machines> Cluster<M> {
     pub async fn sees(&self, slot: usize, name: &str) -> bool {
         let view = self.replica(slot).read(Freshness::Linearizable).await.expect("a majority");
         knows(&view, name)
+    }
+
+    /// The same of a node that may be behind for a while, and says so.
+    pub async fn sees_at_last(&self, slot: usize, name: &str) -> bool {
+        let begun = self.now();
+        loop {
+            match self.replica(slot).read(Freshness::Linearizable).await {
+                Ok(view) => return knows(&view, name),
+                Err(ReadError::Behind | ReadError::NoQuorum) if begun.elapsed() < PATIENCE => {
+                    self.pause(Duration::from_millis(10)).await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
     }
 
     pub fn plug(&self, slot: usize) {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use carrel_node::raft::disk::{Disk, DiskFile};
-use carrel_node::raft::identity::IdentityError;
+use carrel_node::raft::identity::{IdentityError, MemberOf};
 use carrel_node::raft::offline::{self, OfflineError, Restoring};
 use carrel_node::raft::peers::{Route, WrongRoute};
 use carrel_node::raft::platform::Platform;
@@ -169,7 +169,9 @@ pub async fn a_backup_becomes_another_cluster<M: Machines>() {
     cluster.start(1).await;
     let route = Route { cluster_id: *CLUSTER.as_bytes(), lineage: 0, from: cluster.id(1), to: cluster.id(0) };
     assert_eq!(cluster.node(0).inbound().check_route(&route), Err(WrongRoute::OtherCluster));
-    let taken = cluster.node(1).join(RESTORED, 1, 99).await;
+    let incarnation = cluster.node(1).identity().incarnation;
+    let place = MemberOf { cluster_id: RESTORED, lineage: 1, node_id: 99 };
+    let taken = cluster.node(1).join(incarnation, 1, place).await;
     assert!(taken.is_err(), "a volume of another cluster stays of it");
     cluster.kill(1).await;
     for slot in [1, 2] {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use carrel_node::raft::disk::simulated::{SimulatedDisk, Survival};
+use carrel_node::raft::disk::simulated::{Operation, SimulatedDisk, Survival};
 use carrel_node::raft::platform::{Platform, Server};
 use carrel_node::raft::types::Types;
 use openraft::Instant;
@@ -31,6 +31,10 @@ pub trait Machines: Send + Sync + 'static {
     fn wipe(&self, slot: u32);
     /// The next sync fails; false if this disk cannot be made to.
     fn break_disk(&self, slot: u32) -> bool;
+    /// The disk has room for so many bytes more, or for all; false if this disk cannot be limited.
+    fn limit_disk(&self, slot: u32, more_bytes: Option<u64>) -> bool;
+    /// From the next start on every write and every sync takes so long; false if this disk cannot be slowed.
+    fn slow_disk(&self, slot: u32, each: Duration) -> bool;
 }
 
 /// One directory for each slot.
@@ -61,6 +65,14 @@ impl Machines for RealMachines {
     }
 
     fn break_disk(&self, _: u32) -> bool {
+        false
+    }
+
+    fn limit_disk(&self, _: u32, _: Option<u64>) -> bool {
+        false
+    }
+
+    fn slow_disk(&self, _: u32, _: Duration) -> bool {
         false
     }
 }
@@ -105,6 +117,25 @@ impl Machines for VirtualMachines {
 
     fn break_disk(&self, slot: u32) -> bool {
         self.disks.lock().expect("no panics")[&slot].fail_next_sync();
+        true
+    }
+
+    fn limit_disk(&self, slot: u32, more_bytes: Option<u64>) -> bool {
+        let disk = &self.disks.lock().expect("no panics")[&slot];
+        disk.limit(more_bytes.map(|more| disk.used_bytes() + more));
+        true
+    }
+
+    fn slow_disk(&self, slot: u32, each: Duration) -> bool {
+        let mut disks = self.disks.lock().expect("no panics");
+        let slow = disks[&slot].clone().with_delay(move |operation| {
+            Box::pin(async move {
+                if operation != Operation::Read {
+                    Types::<SimRuntime>::sleep(each).await;
+                }
+            })
+        });
+        disks.insert(slot, slow);
         true
     }
 }

@@ -6,14 +6,16 @@ use bytes::Bytes;
 use carrel_domain::refusal::Refusal;
 use carrel_domain::request::{Action, Request};
 use carrel_node::raft::cluster::SEED;
+use carrel_node::raft::identity::{IdentityError, MemberOf};
 use carrel_node::raft::log_request::LogRequest;
 use carrel_node::raft::membership::AdminError;
-use carrel_node::raft::node::OpenError;
+use carrel_node::raft::node::{JoinError, OpenError};
 use carrel_node::raft::peers::Proposed;
 use carrel_node::raft::running::{Failure, StartError};
 use carrel_node::raft::settings::Settings;
 use carrel_node::replica::{Freshness, NotServing, ReadError, WriteError};
 use openraft::Instant;
+use uuid::Uuid;
 
 use crate::cluster::{CLUSTER, Cluster, knows, registration};
 use crate::machines::Machines;
@@ -45,10 +47,12 @@ pub async fn a_write_anywhere_is_read_everywhere<M: Machines>() {
 pub async fn clients_wait_until_the_cluster_is_formed<M: Machines>() {
     let cluster = Cluster::<M>::pristine(Settings::default()).await;
     assert_eq!(cluster.register(0, "ada").await, Err(WriteError::NotServing(NotServing::NotJoined)));
-    let identity = cluster.node(0).initialize(CLUSTER, 3).await.expect("pristine");
-    assert_eq!(cluster.node(0).initialize(CLUSTER, 3).await.expect("the same again"), identity);
-    let other = uuid::Uuid::from_u128(99);
-    assert!(cluster.node(0).initialize(other, 3).await.is_err(), "it is of another cluster");
+    let not_the_seed = cluster.node(0).initialize(CLUSTER, Uuid::from_u128(99), 3).await;
+    assert!(matches!(not_the_seed, Err(JoinError::OtherIncarnation { .. })), "{not_the_seed:?}");
+    let identity = cluster.initialize(0, CLUSTER, 3).await.expect("pristine");
+    assert_eq!(cluster.initialize(0, CLUSTER, 3).await.expect("the same again"), identity);
+    let other = cluster.initialize(0, Uuid::from_u128(99), 3).await;
+    assert!(matches!(other, Err(JoinError::Identity(IdentityError::AlreadyMember { .. }))), "{other:?}");
     assert_eq!(cluster.register(0, "ada").await, Err(WriteError::NotServing(NotServing::Forming)));
     let tick = cluster.replica(0).propose_system(Action::Tick).await;
     assert!(tick.is_ok(), "the cluster's own tasks may begin");
@@ -65,17 +69,19 @@ pub async fn a_founding_that_was_interrupted_is_finished<M: Machines>() {
             let knows = || cluster.node(0).local_status().membership_position.is_some();
             cluster.until("it remembers that it was founded", knows).await;
         }
-        cluster.node(0).initialize(CLUSTER, 3).await.expect("the same again");
+        cluster.initialize(0, CLUSTER, 3).await.expect("the same again");
         assert!(cluster.node(0).local_status().membership_position.is_some());
         cluster.plug(0);
         cluster.take_in(1).await;
     }
     let mut cluster = Cluster::<M>::pristine(Settings::default()).await;
-    cluster.node(0).join(CLUSTER, 0, SEED).await.expect("the first half of a founding");
+    let seed = cluster.node(0).identity().incarnation;
+    let place = MemberOf { cluster_id: CLUSTER, lineage: 0, node_id: SEED };
+    cluster.node(0).join(seed, 0, place).await.expect("the first half of a founding");
     cluster.kill(0).await;
     cluster.start(0).await;
     assert_eq!(cluster.node(0).local_status().membership_position, None, "nobody takes it for a cluster");
-    cluster.node(0).initialize(CLUSTER, 3).await.expect("the second half");
+    cluster.initialize(0, CLUSTER, 3).await.expect("the second half");
     cluster.plug(0);
     cluster.take_in(1).await;
 }
@@ -208,6 +214,20 @@ pub async fn a_lost_disk_is_replaced_under_a_new_id<M: Machines>() {
     assert_eq!(cluster.node(leader).status().await.members.len(), 3);
 }
 
+pub async fn a_snapshot_of_nothing_is_refused_and_ends_nobody<M: Machines>() {
+    let mut cluster = Cluster::<M>::formed(Settings::default()).await;
+    let lost = cluster.follower().await;
+    cluster.kill(lost).await;
+    cluster.wipe(lost);
+    cluster.start(lost).await;
+    // It has its place, and nobody has told it anything yet.
+    cluster.join(lost).await;
+    let refused = cluster.node(lost).trigger_snapshot().await;
+    assert_eq!(refused, Err(AdminError::NothingApplied));
+    cluster.take_in(lost).await;
+    cluster.node(lost).trigger_snapshot().await.expect("by now there is something to say");
+}
+
 pub async fn a_volume_under_another_address_takes_no_part<M: Machines>() {
     let mut cluster = Cluster::<M>::formed(Settings::default()).await;
     let moved = cluster.follower().await;
@@ -232,7 +252,7 @@ pub async fn an_isolated_leader_answers_nothing<M: Machines>() {
     assert!(cluster.register(others[0], "bo").await.expect("a majority").result.is_ok());
     cluster.mend(isolated);
     for slot in 0..3 {
-        assert!(cluster.sees(slot, "bo").await, "on {slot}");
+        assert!(cluster.sees_at_last(slot, "bo").await, "on {slot}");
     }
 }
 
@@ -243,7 +263,10 @@ pub async fn what_a_peer_hands_over_is_looked_at<M: Machines>() {
     let foreign = Bytes::from_static(b"\xffwhat is this");
     let presumptuous = LogRequest::Library(Request::system(Action::Tick)).encode();
     for body in [foreign, presumptuous] {
-        assert_eq!(leader.inbound().propose(body).await, Proposed::NotProposed { leader: None });
+        assert_eq!(
+            leader.inbound().propose(body, Duration::from_secs(5)).await,
+            Proposed::NotProposed { leader: None }
+        );
     }
     let after = cluster.replica(0).read(Freshness::Linearizable).await.expect("a leader");
     assert!(after.at().index <= before.at().index + 1, "at most a tick");
@@ -297,4 +320,14 @@ pub async fn a_disk_that_cannot_sync_ends_the_node<M: Machines>() {
     let failure = cluster.node(leader).failed().await;
     assert!(matches!(failure, Failure::Log(_) | Failure::Replication(_)), "{failure:?}");
     assert!(cluster.register((leader + 1) % 3, "bo").await.expect("a majority lives").result.is_ok());
+}
+
+pub async fn a_disk_that_cannot_sync_a_new_identity_ends_the_node<M: Machines>() {
+    let cluster = Cluster::<M>::pristine(impatient()).await;
+    if !cluster.break_disk(0) {
+        return;
+    }
+    assert!(!cluster.founded_within(0, Duration::from_secs(1)).await);
+    let failure = cluster.node(0).failed().await;
+    assert!(matches!(failure, Failure::Volume(_)), "{failure:?}");
 }

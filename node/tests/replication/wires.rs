@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use carrel_node::raft::identity::MemberOf;
 use carrel_node::raft::inbound::Inbound;
-use carrel_node::raft::peers::{LocalStatus, Peer, PeerError, Peers, Proposed, Route};
+use carrel_node::raft::peers::{LocalStatus, Peer, PeerError, Peers, Proposed, Route, WrongRoute};
 use carrel_node::raft::platform::Platform;
 use carrel_node::raft::snapshots::StoredSnapshot;
 use carrel_node::raft::types::{LogId, Member, NodeId, Snapshot, Types, Vote};
@@ -29,6 +30,17 @@ const LATENCY: Duration = Duration::from_micros(300);
 pub struct Switchboard<P: Platform> {
     nodes: Mutex<BTreeMap<NodeId, Inbound<P, Wire<P>>>>,
     cut: Mutex<BTreeSet<NodeId>>,
+    questions: AtomicU64,
+    appends: AtomicU64,
+}
+
+/// Calls so far.
+#[derive(Clone, Copy, Debug)]
+pub struct Traffic {
+    /// For a read index.
+    pub questions: u64,
+    /// Appends and heartbeats, which are what a leader asks its voters with.
+    pub appends: u64,
 }
 
 /// One node's end of them.
@@ -39,7 +51,16 @@ pub struct Wire<P: Platform> {
 
 impl<P: Platform> Switchboard<P> {
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { nodes: Mutex::default(), cut: Mutex::default() })
+        Arc::new(Self {
+            nodes: Mutex::default(),
+            cut: Mutex::default(),
+            questions: AtomicU64::default(),
+            appends: AtomicU64::default(),
+        })
+    }
+
+    pub fn traffic(&self) -> Traffic {
+        Traffic { questions: self.questions.load(Ordering::SeqCst), appends: self.appends.load(Ordering::SeqCst) }
     }
 
     pub fn wire(self: &Arc<Self>, me: MemberOf) -> Wire<P> {
@@ -83,7 +104,10 @@ impl<P: Platform> Wire<P> {
         let inbound = self.board.find(self.me.node_id, to).ok_or_else(|| unreachable("no way there".to_owned()))?;
         let route =
             Route { cluster_id: *self.me.cluster_id.as_bytes(), lineage: self.me.lineage, from: self.me.node_id, to };
-        inbound.check_route(&route).map_err(|wrong| unreachable(wrong.to_string()))?;
+        inbound.check_route(&route).map_err(|wrong| match wrong {
+            WrongRoute::Removed(_) => PeerError::Removed,
+            _ => unreachable(wrong.to_string()),
+        })?;
         let answer = ask(inbound).await.map_err(unreachable)?;
         Types::<P::Runtime>::sleep(LATENCY).await;
         if self.board.is_cut(self.me.node_id, to) {
@@ -94,11 +118,12 @@ impl<P: Platform> Wire<P> {
 }
 
 impl<P: Platform> Peers<P::Runtime> for Wire<P> {
-    async fn propose(&self, to: Peer, body: Bytes) -> Result<Proposed, PeerError> {
-        self.call(to.id, |node| async move { Ok(node.propose(body).await) }).await
+    async fn propose(&self, to: Peer, body: Bytes, within: Duration) -> Result<Proposed, PeerError> {
+        self.call(to.id, |node| async move { Ok(node.propose(body, within).await) }).await
     }
 
     async fn read_index(&self, to: Peer) -> Result<LogId, PeerError> {
+        self.board.questions.fetch_add(1, Ordering::SeqCst);
         self.call(to.id, |node| async move { node.read_index().await.map_err(|error| error.to_string()) }).await
     }
 
@@ -130,6 +155,7 @@ type Rpc<T, P> = Result<T, RPCError<Types<<P as Platform>::Runtime>>>;
 fn failed<P: Platform>(error: PeerError) -> RPCError<Types<P::Runtime>> {
     match error {
         PeerError::Unreachable(why) => Unreachable::from_string(why).into(),
+        PeerError::Removed => Unreachable::from_string("removed").into(),
         PeerError::NoAnswer(why) => NetworkError::from_string(why).into(),
     }
 }
@@ -151,6 +177,7 @@ impl<P: Platform> RaftNetworkV2<Types<P::Runtime>> for Line<P> {
         rpc: AppendEntriesRequest<Types<P::Runtime>>,
         _: RPCOption,
     ) -> Rpc<AppendEntriesResponse<Types<P::Runtime>>, P> {
+        self.wire.board.appends.fetch_add(1, Ordering::SeqCst);
         ask!(self, append_entries, rpc)
     }
 

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use carrel_node::raft::disk::simulated::SimulatedDisk;
 use carrel_node::raft::snapshots::{OpenSnapshotsError, Snapshots};
 use carrel_node::raft::types::{Member, Membership, SnapshotMeta, StoredMembership, Vote};
-use carrel_node::raft::wal::{LogReach, OpenLogError};
+use carrel_node::raft::wal::{self, LogReach, OpenLogError};
 use openraft::storage::RaftLogStorage;
 
 use crate::platform::{Contents, OWNER, append, contents, entry, in_virtual_time, log_id, open, simulated, with_file};
+use crate::report::report;
 
 const SEGMENT_BYTES: u64 = 1200;
 
@@ -167,5 +168,117 @@ fn no_wrong_bit_and_no_shorter_length_makes_another_snapshot() {
             let opened = Snapshots::open(&simulated(&damaged), &dir, OWNER, purged).await;
             assert!(matches!(opened, Err(OpenSnapshotsError::Damaged { .. })), "{opened:?}");
         }
+    });
+}
+
+/// `make figures` flips every bit; without it every so manieth, a prime, so that each bit of a byte has its turn.
+fn stride() -> usize {
+    if std::env::var_os("CARREL_EVERY_BIT").is_some() { 1 } else { 251 }
+}
+
+const LARGE_BYTES: usize = 64 << 10;
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Verdicts {
+    flips: usize,
+    noticed: usize,
+    harmless: usize,
+}
+
+impl Verdicts {
+    fn print(self, what: &str) {
+        let Self { flips, noticed, harmless } = self;
+        report(&format!(
+            "\n| file | bytes | single bits flipped | noticed | harmless | taken for another | panics |\n\
+             |---|---|---|---|---|---|---|\n| {what} | {LARGE_BYTES} | {flips} | {noticed} | {harmless} | 0 | 0 |\n"
+        ));
+    }
+}
+
+/// Reads a file with each wrong bit in turn; `read` says whether it was noticed, and panics if it was believed.
+async fn flipped(bytes: &[u8], mut read: impl AsyncFnMut(usize, Vec<u8>) -> bool) -> Verdicts {
+    assert_eq!(bytes.len(), LARGE_BYTES);
+    let mut verdicts = Verdicts::default();
+    for bit in (0..bytes.len() * 8).step_by(stride()) {
+        let mut wrong = bytes.to_vec();
+        wrong[bit / 8] ^= 1 << (bit % 8);
+        verdicts.flips += 1;
+        if read(bit, wrong).await {
+            verdicts.noticed += 1;
+        } else {
+            verdicts.harmless += 1;
+        }
+    }
+    verdicts
+}
+
+#[test]
+fn no_wrong_bit_in_a_log_of_64_kib_makes_another_record() {
+    in_virtual_time(async {
+        let disk = SimulatedDisk::new();
+        let mut log = open(&disk, LARGE_BYTES as u64).await.expect("an empty log");
+        log.save_vote(&Vote::new(1, 1)).await.expect("saved");
+        let mut next = 0;
+        for batch in 0..60_u64 {
+            let entries: Vec<_> = (next..next + 1 + batch % 5).map(|index| entry(1, index, 300)).collect();
+            next += entries.len() as u64;
+            append(&mut log, entries).await.expect("durable");
+            log.save_committed(Some(log_id(1, next - 1))).await.expect("taken");
+        }
+        log.truncate_after(Some(log_id(1, next - 3))).await.expect("taken");
+        log.save_vote(&Vote::new_committed(2, 3)).await.expect("saved");
+        append(&mut log, [entry(2, next - 2, 200)]).await.expect("durable");
+        log.close().await;
+        let files = disk.files();
+        assert_eq!(files.len(), 1, "{files:?}");
+        let bytes = disk.contents(&files[0]).expect("there");
+        let read = async |bytes: Vec<u8>| {
+            let disk = with_file(&disk, &files[0], bytes);
+            wal::read(&disk, &crate::platform::log_directory(), OWNER).await
+        };
+        let held = format!("{:?}", read(bytes.clone()).await.expect("whole"));
+        let verdicts = flipped(&bytes, async |bit, wrong| match read(wrong).await {
+            Err(OpenLogError::Corrupt { .. }) => true,
+            Err(other) => panic!("bit {bit}: {other}"),
+            Ok(contents) => {
+                assert_eq!(format!("{contents:?}"), held, "bit {bit} makes another log");
+                false
+            }
+        })
+        .await;
+        verdicts.print("log");
+        assert!(verdicts.noticed * 10 > verdicts.flips * 8, "nearly all of it is written: {verdicts:?}");
+    });
+}
+
+#[test]
+fn no_wrong_bit_in_a_snapshot_of_64_kib_makes_another_state() {
+    in_virtual_time(async {
+        let disk = SimulatedDisk::new();
+        let dir = PathBuf::from("/data/snapshots");
+        let new = LogReach { purged: None, last: None };
+        let purged = LogReach { purged: Some(log_id(3, 40)), last: Some(log_id(3, 40)) };
+        let snapshots = Snapshots::open(&simulated(&disk), &dir, OWNER, new).await.expect("none yet");
+        let empty = snapshots.write(&meta(39), std::iter::empty()).await.expect("written").file_bytes();
+        // Chunks of several sizes, and the last so that the file has its size to the byte.
+        let sizes = [1, 100, 4096, 20_000, 33_000];
+        let chunk_header_bytes = 8;
+        let before: usize = sizes.iter().map(|size| size + chunk_header_bytes).sum();
+        let last = LARGE_BYTES - usize::try_from(empty).expect("small") - before - chunk_header_bytes;
+        let body = sizes.into_iter().chain([last]).zip(1..).map(|(size, fill)| vec![fill; size]);
+        let written = snapshots.write(&meta(40), body).await.expect("written");
+        let file = disk.files().pop().expect("the newest comes last");
+        disk.take_away(&disk.files()[0]);
+        let bytes = disk.contents(&file).expect("there");
+        drop(written);
+        let verdicts = flipped(&bytes, async |bit, wrong| {
+            let damaged = with_file(&disk, &file, wrong);
+            let opened = Snapshots::open(&simulated(&damaged), &dir, OWNER, purged).await;
+            assert!(matches!(opened, Err(OpenSnapshotsError::Damaged { .. })), "bit {bit}: {opened:?}");
+            true
+        })
+        .await;
+        verdicts.print("snapshot");
+        assert_eq!(verdicts.noticed, verdicts.flips);
     });
 }

@@ -4,10 +4,14 @@
 
 use std::path::{Path, PathBuf};
 
+use carrel_domain::request::{Action, Request};
+use carrel_node::raft::cluster::{ClusterRecord, node_id};
 use carrel_node::raft::disk::simulated::SimulatedDisk;
 use carrel_node::raft::identity::{DataDirectory, MemberOf};
+use carrel_node::raft::log_request::{ClusterRequest, Founding, LogRequest};
 use carrel_node::raft::snapshots::Snapshots;
 use carrel_node::raft::types::{Entry, Member, Membership, Payload, SnapshotMeta, StoredMembership, Vote};
+use carrel_node::raft::wal::format::{Carried, SegmentHeader};
 use carrel_node::raft::wal::{LogOptions, LogReach};
 use openraft::storage::RaftLogStorage;
 use uuid::Uuid;
@@ -98,6 +102,75 @@ fn an_identity_of_version_1() {
         let read = DataDirectory::open(&kept, mount, Uuid::from_bytes([2; 16])).await.expect("readable");
         assert_eq!(read.identity(), directory.identity());
     });
+}
+
+fn founding() -> Founding {
+    Founding { cluster_id: [3; 16], lineage: 1, wanted_voters: 3, seed: 1, seed_incarnation: [4; 16], seed_ordinal: 0 }
+}
+
+fn cluster_requests() -> Vec<ClusterRequest> {
+    vec![
+        ClusterRequest::Found(founding()),
+        ClusterRequest::AllocateNode { incarnation: [5; 16], ordinal: 1 },
+        ClusterRequest::AllocateNode { incarnation: [6; 16], ordinal: 2 },
+        ClusterRequest::RetireNode { id: node_id(1, 12) },
+    ]
+}
+
+/// What the bodies of entries say. Those of the library have golden files of their own, beside the rules.
+#[test]
+fn requests_in_the_log_of_version_1() {
+    let mut requests = vec![LogRequest::Library(Request::system(Action::Tick))];
+    requests.extend(cluster_requests().into_iter().map(LogRequest::Cluster));
+    let mut written = Vec::new();
+    for request in &requests {
+        let body = request.encode();
+        written.push(u8::try_from(body.len()).expect("short"));
+        written.extend_from_slice(&body);
+    }
+    let golden = written_as_ever("log-requests-1.bin", written);
+    let mut rest = golden.as_slice();
+    for request in requests {
+        let (length, after) = rest.split_first().expect("another");
+        let (body, after) = after.split_at(usize::from(*length));
+        assert_eq!(LogRequest::decode(body), Ok(request));
+        rest = after;
+    }
+    assert!(rest.is_empty());
+}
+
+/// What a snapshot holds of the cluster, before the library: founded, ids given out, one taken back.
+#[test]
+fn the_clusters_part_of_a_snapshot_of_version_1() {
+    let mut record = ClusterRecord::default();
+    for (index, request) in (11..).zip(cluster_requests()) {
+        record.apply(index, &request).expect("in order");
+    }
+    let slots = [(1, 0), (node_id(1, 13), 1), (77, 2)].map(|(id, ordinal)| (id, Member { ordinal }));
+    let three = Membership::new(vec![slots.map(|(id, _)| id).into()], std::collections::BTreeMap::from(slots));
+    record.observe(&three.expect("all are nodes"));
+    assert!(record.is_formed() && record.is_retired(node_id(1, 12)));
+    let golden = written_as_ever("cluster-record-1.bin", record.encode());
+    assert_eq!(ClusterRecord::decode(&golden), Ok(record));
+}
+
+/// A segment that is not the first carries over all there is to carry.
+#[test]
+fn the_header_of_a_later_segment_of_version_1() {
+    let header = SegmentHeader {
+        owner: OWNER,
+        sequence: 7,
+        length: 16 << 20,
+        first_batch: 900,
+        carried: Carried {
+            vote: Some(Vote::new_committed(5, 2)),
+            purged: Some(log_id(4, 300)),
+            committed: Some(log_id(5, 811)),
+            next_index: 815,
+        },
+    };
+    let golden = written_as_ever("segment-header-1.bin", header.encode());
+    assert_eq!(SegmentHeader::decode(&golden).map(|(read, _)| read), Ok(header));
 }
 
 /// The golden bytes, after a check that `written` is the same.

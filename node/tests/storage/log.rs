@@ -1,6 +1,5 @@
 //! The log in ordinary life: kept over a restart, shared syncs, purged segments, foreign segments, a disk that fails.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,6 +9,7 @@ use carrel_node::raft::platform::{Platform, Server};
 use carrel_node::raft::types::{Types, Vote};
 use carrel_node::raft::wal::{self, Log, LogOptions, LogOwner, OpenLogError, WriterState};
 use futures_util::StreamExt;
+use openraft::Instant;
 use openraft::async_runtime::WatchReceiver;
 use openraft::storage::{IOFlushed, RaftLogReader, RaftLogStorage};
 use openraft::type_config::TypeConfigExt;
@@ -213,16 +213,101 @@ fn after_a_failed_sync_nothing_is_acknowledged_any_more() {
 }
 
 #[test]
-fn a_full_disk_is_said_to_be_full() {
+fn on_a_full_disk_what_is_appended_waits_for_room() {
     in_virtual_time(async {
         let disk = SimulatedDisk::new();
         let mut log = open(&disk, SEGMENT_BYTES).await.expect("an empty log");
-        disk.limit(Some(SEGMENT_BYTES + 100));
-        let error = append(&mut log, (0..20).map(|index| entry(1, index, 400))).await.expect_err("no room");
-        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-        assert!(error.to_string().contains("the disk is full"), "{error}");
+        append(&mut log, [entry(1, 0, 10)]).await.expect("durable");
+        disk.limit(Some(disk.used_bytes()));
+        let room = log.room();
+        // Into the spare, and then no further.
+        let mut appended = 1;
+        while !room.is_full() {
+            append(&mut log, [entry(1, appended, 400)]).await.expect("there is still a segment to write to");
+            appended += 1;
+            assert!(appended < 30, "it says that the disk is full while there is room in the log");
+        }
+        log.save_vote(&Vote::new(3, 1)).await.expect("in what is left");
+
+        let mut waiting = log.clone();
+        let many = (appended..appended + 20).map(|index| entry(1, index, 400));
+        let mut append_many = Box::pin(append(&mut waiting, many));
+        let patience = Types::<SimRuntime>::timeout(Duration::from_secs(60), append_many.as_mut()).await;
+        assert!(patience.is_err(), "{patience:?}");
+        assert!(matches!(*log.writer_state().borrow_watched(), WriterState::Running), "nothing has failed");
         disk.limit(None);
-        open(&disk.crash(Survival::Everything), SEGMENT_BYTES).await.expect("opens once there is room");
+        append_many.as_mut().await.expect("durable as soon as there is room");
+        drop(append_many);
+        let mut later = room.watch();
+        later.wait_for(|waiting| *waiting == 0).await.expect("it says that there is room");
+        let before = contents(&mut log).await;
+        drop(waiting);
+        log.close().await;
+        let mut log = open(&disk, SEGMENT_BYTES).await.expect("whole");
+        assert_eq!(contents(&mut log).await, before);
+    });
+}
+
+#[test]
+fn a_log_is_closed_also_on_a_full_disk_and_leaves_only_segments() {
+    in_virtual_time(async {
+        for is_full in [false, true] {
+            let disk = SimulatedDisk::new();
+            let mut log = open(&disk, SEGMENT_BYTES).await.expect("an empty log");
+            append(&mut log, [entry(1, 0, 10)]).await.expect("durable");
+            if is_full {
+                disk.limit(Some(disk.used_bytes()));
+                append(&mut log, (1..5).map(|index| entry(1, index, 600))).await.expect("into the spare");
+            }
+            log.close().await;
+            let left: Vec<_> =
+                disk.files().into_iter().filter(|file| file.extension() != Some("wal".as_ref())).collect();
+            assert!(left.is_empty(), "{left:?}");
+        }
+    });
+}
+
+/// To fill a file with zeroes takes long; a write that begins a segment does not.
+#[test]
+fn no_write_waits_until_a_segment_is_made() {
+    let making = Duration::from_millis(50);
+    in_virtual_time(async move {
+        let slow = SimulatedDisk::new().with_delay(move |operation| {
+            Box::pin(async move {
+                let takes = if operation == Operation::Create { making } else { Duration::from_micros(100) };
+                Types::<SimRuntime>::sleep(takes).await;
+            })
+        });
+        let mut log = open(&slow, SEGMENT_BYTES).await.expect("an empty log");
+        Types::<SimRuntime>::sleep(making).await;
+        let mut longest = Duration::ZERO;
+        for index in 0..60 {
+            let begun = Types::<SimRuntime>::now();
+            append(&mut log, [entry(1, index, 400)]).await.expect("durable");
+            longest = longest.max(begun.elapsed());
+            Types::<SimRuntime>::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(log.counters().segments_created.load(Ordering::Relaxed) > 4);
+        assert!(longest < Duration::from_millis(5), "a write took {longest:?}");
+    });
+}
+
+#[test]
+fn batches_are_counted_by_their_size() {
+    in_virtual_time(async {
+        let disk = SimulatedDisk::new();
+        let mut log = open(&disk, 1 << 20).await.expect("an empty log");
+        log.save_vote(&Vote::new(1, 1)).await.expect("saved");
+        append(&mut log, (0..3).map(|index| entry(1, index, 10))).await.expect("durable");
+        append(&mut log, (3..2003).map(|index| entry(1, index, 10))).await.expect("durable");
+        let batches = log.counters().batches();
+        let counted = |bound: u64| batches.up_to.iter().find(|(up_to, _)| *up_to == bound).map(|(_, count)| *count);
+        assert_eq!(
+            (counted(0), counted(2), counted(4), counted(1024), batches.more),
+            (Some(1), Some(0), Some(1), Some(0), 1)
+        );
+        let all: u64 = batches.up_to.iter().map(|(_, count)| count).sum::<u64>() + batches.more;
+        assert_eq!(all, log.counters().syncs.load(Ordering::Relaxed), "one sync for each");
     });
 }
 

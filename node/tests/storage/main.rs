@@ -3,8 +3,14 @@
 mod conformance;
 mod crashes;
 mod damage;
+mod drills;
+mod full_disks;
 mod golden;
 mod identity;
+mod library;
 mod log;
 mod platform;
+mod processes;
+mod report;
 mod snapshots;
+mod stall;

@@ -162,6 +162,25 @@ fn a_snapshot_that_arrives_differently_or_not_at_all_leaves_nothing() {
 }
 
 #[test]
+fn a_received_snapshot_that_cannot_be_synced_is_the_end() {
+    in_virtual_time(async {
+        let disk = SimulatedDisk::new();
+        let snapshots = opened(&disk, EMPTY_LOG).await.expect("none yet");
+        let sum = BodySum { bytes: 5, checksum: crc32c::crc32c(b"seats") };
+        let mut receiving = snapshots.receive(&meta(9));
+        receiving.append(Bytes::from_static(b"seats")).await.expect("taken");
+        receiving.finish(BodySum { checksum: 1, ..sum }).await.expect_err("another sum");
+        assert_eq!(snapshots.failure().get(), None, "what a peer sends is its own affair");
+
+        let mut receiving = snapshots.receive(&meta(9));
+        receiving.append(Bytes::from_static(b"seats")).await.expect("taken");
+        disk.fail_next_sync();
+        receiving.finish(sum).await.expect_err("not on disk");
+        assert!(snapshots.failure().get().is_some(), "nobody may go on with this disk");
+    });
+}
+
+#[test]
 fn a_damaged_newest_snapshot_is_replaced_only_if_the_log_leads_past_it() {
     in_virtual_time(async {
         let disk = SimulatedDisk::new();

@@ -28,8 +28,10 @@ pub enum Survival {
 pub enum Operation {
     Read,
     Write,
-    /// Syncs of files and directories, and creating a file of zeroes.
+    /// Syncs of files and directories.
     Sync,
+    /// Creating a file of zeroes.
+    Create,
 }
 
 type Delay = dyn Fn(Operation) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync;
@@ -156,6 +158,11 @@ impl SimulatedDisk {
         self.state().capacity_bytes = capacity_bytes;
     }
 
+    /// Bytes in files, as processes see them.
+    pub fn used_bytes(&self) -> u64 {
+        self.state().used_bytes()
+    }
+
     /// All files, in order of their names.
     pub fn files(&self) -> Vec<PathBuf> {
         self.state().names.keys().cloned().collect()
@@ -218,10 +225,14 @@ impl State {
         self.inodes.len() - 1
     }
 
+    fn used_bytes(&self) -> u64 {
+        self.names.values().map(|inode| self.inodes[*inode].current.len() as u64).sum()
+    }
+
     fn reserve(&self, more_bytes: usize) -> io::Result<()> {
-        let used: usize = self.names.values().map(|inode| self.inodes[*inode].current.len()).sum();
+        let used = self.used_bytes();
         match self.capacity_bytes {
-            Some(capacity) if (used + more_bytes) as u64 > capacity => Err(io::Error::new(
+            Some(capacity) if used + more_bytes as u64 > capacity => Err(io::Error::new(
                 io::ErrorKind::StorageFull,
                 format!("the disk is full: {more_bytes} bytes more than {used} of {capacity}"),
             )),
@@ -332,7 +343,7 @@ impl Disk for SimulatedDisk {
     }
 
     async fn create(&self, path: &Path, zeroed_bytes: u64) -> io::Result<SimulatedFile> {
-        self.wait(Operation::Sync).await;
+        self.wait(Operation::Create).await;
         let mut state = self.state();
         state.changing()?;
         let length = usize::try_from(zeroed_bytes).expect("simulated files fit into memory");

@@ -25,6 +25,7 @@ use crate::raft::platform::Platform;
 use crate::raft::snapshots::file::{FileWriter, Frame};
 use crate::raft::types::{CommittedLeaderId, LogId, SnapshotMeta, Types};
 use crate::raft::wal::{Log, LogOwner, LogReach};
+use crate::raft::watched::{Announcer, Watched};
 
 /// The newest, and the one before it, from which the log still reaches on should the newest be damaged.
 const KEPT: usize = 2;
@@ -67,12 +68,30 @@ struct Shared<P: Platform> {
     owner: LogOwner,
     /// Newest first, at most [`KEPT`].
     stored: MutexOf<Types<P::Runtime>, Vec<StoredSnapshot<P>>>,
+    /// What has arrived of one whose sender went away. Locked for as long as one that can be resumed arrives.
+    partial: MutexOf<Types<P::Runtime>, Option<Partial<FileOf<P>>>>,
     /// Received ones that are not installed; their files go when nobody holds them any more.
     received: Mutex<Vec<(PathBuf, Weak<Inner<P>>)>>,
     /// Names for files in the making.
     unfinished: AtomicU64,
     /// Of the newest.
     state_hash: Mutex<Option<StateHash>>,
+    /// Why nothing is known of what this disk holds, once that is so.
+    failure: Announcer<P::Runtime, Option<String>>,
+}
+
+/// What a sender says of a snapshot before it sends it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announced {
+    pub meta: SnapshotMeta,
+    pub body: BodySum,
+}
+
+type FileOf<P> = <<P as Platform>::Disk as Disk>::File;
+
+struct Partial<F> {
+    announced: Announced,
+    writer: FileWriter<F>,
 }
 
 /// The state after an entry in 32 bytes: the same on every replica that has one of this index, or they have diverged.
@@ -167,9 +186,11 @@ impl<P: Platform> Snapshots<P> {
             dir: dir.to_owned(),
             owner,
             stored: MutexOf::<Types<P::Runtime>, _>::new(stored),
+            partial: MutexOf::<Types<P::Runtime>, _>::new(None),
             received: Mutex::default(),
             unfinished: AtomicU64::new(0),
             state_hash: Mutex::new(state_hash),
+            failure: Announcer::new(None),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -181,6 +202,20 @@ impl<P: Platform> Snapshots<P> {
     /// Of the newest: computed while that was written, received or read back, so it costs nobody who applies.
     pub fn state_hash(&self) -> Option<StateHash> {
         *self.shared.state_hash.lock().expect("nothing panics while it holds the lock")
+    }
+
+    /// The failure after which the node has to end, if there is one. What a snapshot of one's own fails with is told to
+    /// openraft, too; of one that comes from a peer only that peer would hear, and would send it again.
+    pub fn failure(&self) -> Watched<P::Runtime, Option<String>> {
+        self.shared.failure.watch()
+    }
+
+    /// A full disk leaves everything as it was. After any other failure to make or sync a file nothing is known.
+    fn disk_failed(&self, error: io::Error) -> io::Error {
+        if error.kind() != io::ErrorKind::StorageFull {
+            self.shared.failure.announce(Some(error.to_string()));
+        }
+        error
     }
 
     /// How far the log may be purged: to the snapshot before the last.
@@ -220,6 +255,24 @@ impl<P: Platform> Snapshots<P> {
         Receiving { parts, outcome: Box::pin(outcome) }
     }
 
+    /// How many bytes of a snapshot's body are here, of a transfer that broke off.
+    pub async fn arrived_bytes(&self, announced: &Announced) -> u64 {
+        let partial = self.shared.partial.lock().await;
+        partial
+            .as_ref()
+            .filter(|partial| partial.announced == *announced)
+            .map_or(0, |partial| partial.writer.body.bytes)
+    }
+
+    /// Begins a snapshot that comes from a peer, or goes on from `offset`, which must be what has arrived of it. If the
+    /// sender goes away, what has come by then is kept for the next attempt, as long as the process runs.
+    pub fn resume(&self, announced: Announced, offset: u64) -> Receiving<P> {
+        let (parts, arriving) = Types::<P::Runtime>::mpsc(CHUNKS_AHEAD);
+        let work = self.clone().receive_rest(announced, offset, arriving);
+        let outcome = self.shared.platform.run_storage("snapshot-receiver", work);
+        Receiving { parts, outcome: Box::pin(outcome) }
+    }
+
     /// Makes a received snapshot ours, durably, and drops all others. Does nothing for one that is ours already, as at
     /// start. `log` must have been told to forget what conflicts with it: it is waited for until it has, or after a
     /// crash the log would contradict the snapshot.
@@ -247,7 +300,7 @@ impl<P: Platform> Snapshots<P> {
         self.sweep().await?;
         let number = self.shared.unfinished.fetch_add(1, Ordering::Relaxed);
         let path = self.shared.dir.join(format!("{number}.{extension}"));
-        let file = self.shared.platform.disk().create(&path, 0).await?;
+        let file = self.shared.platform.disk().create(&path, 0).await.map_err(|error| self.disk_failed(error))?;
         let begun = FileWriter::begin(file, path.clone(), self.shared.owner, meta).await;
         self.cleared(&path, begun).await
     }
@@ -322,24 +375,69 @@ impl<P: Platform> Snapshots<P> {
         mut arriving: MpscReceiverOf<Types<P::Runtime>, Part>,
     ) -> io::Result<StoredSnapshot<P>> {
         let mut writer = self.begin(meta, "received").await?;
-        let received = async {
-            loop {
-                match arriving.recv().await {
-                    Some(Part::Chunk(chunk)) => writer.append(&chunk).await?,
-                    Some(Part::End(sent)) if sent == writer.body => return writer.finish().await,
-                    Some(Part::End(sent)) => {
-                        let message = format!("a snapshot arrived as {:?} and was sent as {sent:?}", writer.body);
-                        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-                    }
-                    None => return Err(io::Error::other("the sender of a snapshot went away")),
+        let arrived = self.write_parts(&mut writer, &mut arriving).await;
+        match self.cleared(&writer.path, arrived).await? {
+            Arrived::Whole => Ok(self.received_as(writer)),
+            Arrived::InPart => self.cleared(&writer.path, Err(sender_gone())).await,
+        }
+    }
+
+    async fn receive_rest(
+        self,
+        announced: Announced,
+        offset: u64,
+        mut arriving: MpscReceiverOf<Types<P::Runtime>, Part>,
+    ) -> io::Result<StoredSnapshot<P>> {
+        let mut partial = self.shared.partial.lock().await;
+        let mut writer = match partial.take() {
+            Some(begun) if begun.announced == announced && begun.writer.body.bytes == offset => begun.writer,
+            other => {
+                if let Some(other) = other {
+                    self.shared.platform.disk().remove(&other.writer.path).await?;
                 }
+                if offset != 0 {
+                    let message = format!("a snapshot goes on from byte {offset}, which has not arrived");
+                    return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+                }
+                self.begin(announced.meta.clone(), "received").await?
             }
         };
-        let received = received.await;
-        self.cleared(&writer.path, received).await?;
+        let arrived = self.write_parts(&mut writer, &mut arriving).await;
+        match self.cleared(&writer.path, arrived).await? {
+            Arrived::Whole => Ok(self.received_as(writer)),
+            Arrived::InPart => {
+                *partial = Some(Partial { announced, writer });
+                Err(sender_gone())
+            }
+        }
+    }
+
+    /// Until the sender says that it was all, or goes away.
+    async fn write_parts(
+        &self,
+        writer: &mut FileWriter<<P::Disk as Disk>::File>,
+        arriving: &mut MpscReceiverOf<Types<P::Runtime>, Part>,
+    ) -> io::Result<Arrived> {
+        loop {
+            match arriving.recv().await {
+                Some(Part::Chunk(chunk)) => writer.append(&chunk).await?,
+                Some(Part::End(sent)) if sent == writer.body => {
+                    writer.finish().await.map_err(|error| self.disk_failed(error))?;
+                    return Ok(Arrived::Whole);
+                }
+                Some(Part::End(sent)) => {
+                    let message = format!("a snapshot arrived as {:?} and was sent as {sent:?}", writer.body);
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+                }
+                None => return Ok(Arrived::InPart),
+            }
+        }
+    }
+
+    fn received_as(&self, writer: FileWriter<<P::Disk as Disk>::File>) -> StoredSnapshot<P> {
         let snapshot = self.stored(writer);
         self.received().push((snapshot.inner.path.clone(), Arc::downgrade(&snapshot.inner)));
-        Ok(snapshot)
+        snapshot
     }
 
     /// Removes received snapshots that were never installed and that nobody holds.
@@ -372,7 +470,16 @@ enum Part {
     End(BodySum),
 }
 
-/// A snapshot that is coming from a peer. Dropped before its end, it leaves nothing.
+enum Arrived {
+    Whole,
+    InPart,
+}
+
+fn sender_gone() -> io::Error {
+    io::Error::other("the sender of a snapshot went away")
+}
+
+/// A snapshot that is coming from a peer. Dropped before its end, it leaves nothing but what it may be resumed from.
 pub struct Receiving<P: Platform> {
     parts: MpscSenderOf<Types<P::Runtime>, Part>,
     outcome: Pin<Box<dyn Future<Output = io::Result<StoredSnapshot<P>>> + Send>>,

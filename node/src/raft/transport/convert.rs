@@ -15,7 +15,7 @@ use openraft_rt::AsyncRuntime;
 use thiserror::Error;
 
 use crate::raft::peers::{LocalStatus, Proposed};
-use crate::raft::snapshots::{BodySum, StateHash};
+use crate::raft::snapshots::{Announced, BodySum, StateHash};
 use crate::raft::types::{
     Command, CommittedLeaderId, Entry, LogId, Member, Membership, Payload, SnapshotMeta, StoredMembership, Types, Vote,
 };
@@ -36,13 +36,22 @@ pub trait Wire: Sized {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotHeader {
     pub vote: Vote,
-    pub meta: SnapshotMeta,
-    pub body: BodySum,
+    pub announced: Announced,
+    /// Where the chunks begin: what is before has arrived already.
+    pub offset: u64,
 }
 
 /// The log id at which a read may be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadIndex(pub LogId);
+
+/// Elections that there can be: one each millisecond for thousands of years. Whoever took a term near the end of the
+/// numbers at its word could never stand for election again, nor could anybody.
+const TERM_MAX: u64 = 1 << 48;
+
+fn plausible(term: u64) -> Result<u64, Malformed> {
+    if term <= TERM_MAX { Ok(term) } else { Err(Malformed("a term that no cluster can have come to")) }
+}
 
 /// A part that every message of its kind has.
 fn required<T: Wire>(part: Option<T::Message>, or_else: &'static str) -> Result<T, Malformed> {
@@ -62,7 +71,7 @@ impl Wire for LogId {
 
     fn from_wire(message: wire::LogId) -> Result<Self, Malformed> {
         let wire::LogId { term, index } = message;
-        Ok(LogId::new(CommittedLeaderId::new(term), index))
+        Ok(LogId::new(CommittedLeaderId::new(plausible(term)?), index))
     }
 }
 
@@ -75,6 +84,7 @@ impl Wire for Vote {
 
     fn from_wire(message: wire::Ballot) -> Result<Self, Malformed> {
         let wire::Ballot { term, node_id, committed } = message;
+        let term = plausible(term)?;
         Ok(if committed { Vote::new_committed(term, node_id) } else { Vote::new(term, node_id) })
     }
 }
@@ -351,7 +361,8 @@ impl Wire for SnapshotHeader {
     type Message = wire::install_snapshot_request::Header;
 
     fn to_wire(self) -> Self::Message {
-        let Self { vote, meta: SnapshotMeta { last_log_id, last_membership }, body } = self;
+        let Self { vote, announced: Announced { meta, body }, offset } = self;
+        let SnapshotMeta { last_log_id, last_membership } = meta;
         Self::Message {
             vote: Some(vote.to_wire()),
             last_log_id: last_log_id.map(Wire::to_wire),
@@ -359,11 +370,13 @@ impl Wire for SnapshotHeader {
             membership: Some(last_membership.membership().clone().to_wire()),
             body_bytes: body.bytes,
             body_checksum: body.checksum,
+            offset,
         }
     }
 
     fn from_wire(message: Self::Message) -> Result<Self, Malformed> {
-        let Self::Message { vote, last_log_id, membership_log_id, membership, body_bytes, body_checksum } = message;
+        let Self::Message { vote, last_log_id, membership_log_id, membership, body_bytes, body_checksum, offset } =
+            message;
         let vote: Vote = required(vote, "a snapshot without its leader's vote")?;
         if !vote.committed {
             return Err(Malformed("a snapshot by a node that was not elected"));
@@ -372,10 +385,14 @@ impl Wire for SnapshotHeader {
         if last_log_id.leader_id.term > vote.leader_id.term {
             return Err(Malformed("a snapshot from beyond its leader's term"));
         }
+        if offset > body_bytes {
+            return Err(Malformed("a snapshot that goes on from beyond its end"));
+        }
         let membership = required(membership, "a snapshot without a membership")?;
         let last_membership = StoredMembership::new(optional(membership_log_id)?, membership);
         let meta = SnapshotMeta { last_log_id: Some(last_log_id), last_membership };
-        Ok(Self { vote, meta, body: BodySum { bytes: body_bytes, checksum: body_checksum } })
+        let body = BodySum { bytes: body_bytes, checksum: body_checksum };
+        Ok(Self { vote, announced: Announced { meta, body }, offset })
     }
 }
 
@@ -396,23 +413,25 @@ impl Wire for Proposed {
     type Message = wire::ProposeResponse;
 
     fn to_wire(self) -> wire::ProposeResponse {
-        use wire::propose_response::{Committed, NotProposed, Overloaded, Result, Unknown};
+        use wire::propose_response::{Committed, Full, NotProposed, Overloaded, Result, Unknown};
         let result = match self {
             Self::Committed { index, reply } => Result::Committed(Committed { index, reply }),
             Self::NotProposed { leader } => Result::NotProposed(NotProposed { leader }),
             Self::Unknown => Result::Unknown(Unknown {}),
             Self::Overloaded => Result::Overloaded(Overloaded {}),
+            Self::Full => Result::Full(Full {}),
         };
         wire::ProposeResponse { result: Some(result) }
     }
 
     fn from_wire(message: wire::ProposeResponse) -> Result<Self, Malformed> {
-        use wire::propose_response::{Committed, NotProposed, Overloaded, Result, Unknown};
+        use wire::propose_response::{Committed, Full, NotProposed, Overloaded, Result, Unknown};
         Ok(match message.result.ok_or(Malformed("an answer to a proposal without a result"))? {
             Result::Committed(Committed { index, reply }) => Self::Committed { index, reply },
             Result::NotProposed(NotProposed { leader }) => Self::NotProposed { leader },
             Result::Unknown(Unknown {}) => Self::Unknown,
             Result::Overloaded(Overloaded {}) => Self::Overloaded,
+            Result::Full(Full {}) => Self::Full,
         })
     }
 }
@@ -434,7 +453,16 @@ impl Wire for LocalStatus {
     type Message = wire::ReadStatusResponse;
 
     fn to_wire(self) -> wire::ReadStatusResponse {
-        let Self { last_log_index, commit_index, applied_index, snapshot_index, term, leader, state_hash } = self;
+        let Self {
+            last_log_index,
+            commit_index,
+            applied_index,
+            snapshot_index,
+            term,
+            leader,
+            state_hash,
+            is_disk_full,
+        } = self;
         let state_hash =
             state_hash.map(|StateHash { index, sha256 }| wire::StateHash { index, sha256: sha256.to_vec().into() });
         wire::ReadStatusResponse {
@@ -445,6 +473,7 @@ impl Wire for LocalStatus {
             term,
             leader,
             state_hash,
+            is_disk_full,
         }
     }
 
@@ -457,6 +486,7 @@ impl Wire for LocalStatus {
             term,
             leader,
             state_hash,
+            is_disk_full,
         } = message;
         let state_hash = match state_hash {
             None => None,
@@ -465,7 +495,7 @@ impl Wire for LocalStatus {
                 Some(StateHash { index, sha256 })
             }
         };
-        Ok(Self { last_log_index, commit_index, applied_index, snapshot_index, term, leader, state_hash })
+        Ok(Self { last_log_index, commit_index, applied_index, snapshot_index, term, leader, state_hash, is_disk_full })
     }
 }
 

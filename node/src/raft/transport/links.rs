@@ -28,6 +28,7 @@ use crate::raft::snapshots::StoredSnapshot;
 use crate::raft::transport::channels::{Addresses, Channels, Lane};
 use crate::raft::transport::convert::{Malformed, PreVote, ReadIndex, Wire};
 use crate::raft::transport::failure::Failure;
+use crate::raft::transport::hearing::Hearing;
 use crate::raft::transport::{Limits, MESSAGE_LIMIT_BYTES, Served, pipeline, route, snapshot};
 use crate::raft::types::{CommittedLeaderId, LogId, Member, NodeId, Vote};
 use crate::raft::wal::LogOwner;
@@ -46,6 +47,7 @@ struct Shared {
     caller: LogOwner,
     limits: Limits,
     channels: Channels,
+    hearing: Arc<Hearing>,
 }
 
 /// openraft's calls to one peer.
@@ -72,20 +74,23 @@ pub(super) struct Line {
     route_value: MetadataValue<Ascii>,
     ordinal: u32,
     channel: Option<Channel>,
+    hearing: Arc<Hearing>,
 }
 
 impl<P: Platform<Runtime = TokioRuntime>> Links<P> {
     /// Calls by the node whose log is `caller`'s. Connects to nobody yet. To be called within tokio.
     pub fn new(caller: LogOwner, limits: Limits, addresses: Arc<Addresses>, dialler: Option<Dialler>) -> Self {
         let channels = Channels::new(addresses, limits.connect, dialler);
-        Self { shared: Arc::new(Shared { caller, limits, channels }), platform: PhantomData }
+        let shared = Shared { caller, limits, channels, hearing: Arc::default() };
+        Self { shared: Arc::new(shared), platform: PhantomData }
     }
 
     fn line(&self, to: Peer, lane: Lane) -> Line {
         let LogOwner { cluster_id, lineage, node_id } = self.shared.caller;
         let route = Route { cluster_id, lineage, from: node_id, to: to.id };
         let channel = self.shared.channels.get(to.ordinal, lane);
-        Line { route, route_value: route::write(&route), ordinal: to.ordinal, channel }
+        let hearing = Arc::clone(&self.shared.hearing);
+        Line { route, route_value: route::write(&route), ordinal: to.ordinal, channel, hearing }
     }
 
     fn link(&self, to: Peer, traffic: Traffic) -> Link<P> {
@@ -126,10 +131,11 @@ impl Line {
         F: Future<Output = Result<Response<A>, Status>>,
     {
         let asking = call(self.client()?, self.request(message));
-        match tokio::time::timeout(limit, asking).await {
-            Ok(answer) => Ok(answer?.into_inner()),
+        let ended = match tokio::time::timeout(limit, asking).await {
+            Ok(answer) => answer.map(Response::into_inner).map_err(Failure::from),
             Err(_) => Err(Failure::TimedOut(limit)),
-        }
+        };
+        self.hearing.note(self.ordinal, ended)
     }
 }
 
@@ -187,9 +193,11 @@ impl<P: Platform<Runtime = TokioRuntime>> RaftNetworkV2<Served> for Link<P> {
             let Some(first) = input.next().await else {
                 return Ok(futures_util::stream::empty().boxed());
             };
-            let failed = |failure: Failure| failure.for_raft(RPCTypes::AppendEntries, &self.line.route);
-            let answers = pipeline::append(&self.line, self.limits.append, first, input).map_err(failed)?;
-            Ok(answers.map(move |answer| answer.map_err(failed)).boxed())
+            let line = &self.line;
+            let failed = |failure: Failure| failure.for_raft(RPCTypes::AppendEntries, &line.route);
+            let answers = pipeline::append(line, self.limits.append, first, input).map_err(failed)?;
+            let hear = move |answer| line.hearing.note(line.ordinal, answer).map_err(failed);
+            Ok(answers.map(hear).boxed())
         })
     }
 
@@ -250,14 +258,13 @@ impl<P: Platform<Runtime = TokioRuntime>> Link<P> {
 }
 
 impl<P: Platform<Runtime = TokioRuntime>> Peers<TokioRuntime> for Links<P> {
-    async fn propose(&self, to: Peer, body: Bytes) -> Result<Proposed, PeerError> {
+    async fn propose(&self, to: Peer, body: Bytes, within: Duration) -> Result<Proposed, PeerError> {
         let message = wire::ProposeRequest { body };
-        self.ask(
-            to,
-            self.shared.limits.proposal,
-            message,
-            |mut peer, request| async move { peer.propose(request).await },
-        )
+        let limit = self.shared.limits.proposal.min(within);
+        self.ask(to, limit, message, |mut peer, mut request| async move {
+            request.set_timeout(limit);
+            peer.propose(request).await
+        })
         .await
     }
 

@@ -7,6 +7,7 @@
 mod channels;
 mod convert;
 mod failure;
+mod hearing;
 mod links;
 mod pipeline;
 mod route;

@@ -1,5 +1,6 @@
 //! The answering end: the gRPC service in front of a node's own [`Inbound`].
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
@@ -9,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use carrel_proto::client::ERROR_DOMAIN;
 use carrel_proto::peer::v1 as wire;
 use carrel_proto::peer::v1::peer_service_server::{PeerService, PeerServiceServer};
 use futures_util::{Stream, StreamExt};
@@ -27,15 +29,18 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
+use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::raft::peers::{LocalStatus, Proposed, Route, WrongRoute};
 use crate::raft::platform::Platform;
-use crate::raft::snapshots::{Receiving, StoredSnapshot};
-use crate::raft::transport::convert::{Malformed, PreVote, ReadIndex, Wire};
+use crate::raft::snapshots::{Announced, Receiving, StoredSnapshot};
+use crate::raft::transport::convert::{Malformed, PreVote, ReadIndex, SnapshotHeader, Wire};
+use crate::raft::transport::failure::REMOVED;
 use crate::raft::transport::snapshot::ReceiveError;
 use crate::raft::transport::{MESSAGE_LIMIT_BYTES, Served, route, snapshot};
 use crate::raft::types::{LogId, SnapshotMeta, Vote};
+use crate::timeout;
 
 /// Why this node does not answer a peer's call. A proposal is never refused like this: what became of it is an answer,
 /// as its caller must know whether it was made.
@@ -73,8 +78,11 @@ pub trait Inbound: Send + Sync + 'static {
         request: TransferLeaderRequest<Served>,
     ) -> impl Future<Output = Result<TransferLeaderResponse<Served>, Refused>> + Send;
 
-    /// A place on disk for a snapshot that is to come.
-    fn receive_snapshot(&self, vote: &Vote, meta: &SnapshotMeta) -> Result<Receiving<Self::Platform>, Refused>;
+    /// How many bytes of a snapshot have arrived, of a transfer that broke off.
+    fn find_snapshot(&self, announced: &Announced) -> impl Future<Output = Result<u64, Refused>> + Send;
+
+    /// A place on disk for a snapshot that is to come, or whose rest is, from `offset` on.
+    fn receive_snapshot(&self, announced: &Announced, offset: u64) -> Result<Receiving<Self::Platform>, Refused>;
 
     fn install_snapshot(
         &self,
@@ -83,7 +91,8 @@ pub trait Inbound: Send + Sync + 'static {
         snapshot: StoredSnapshot<Self::Platform>,
     ) -> impl Future<Output = Result<SnapshotResponse<Served>, Refused>> + Send;
 
-    fn propose(&self, body: Bytes) -> impl Future<Output = Proposed> + Send;
+    /// For a caller who waits so long and no longer.
+    fn propose(&self, body: Bytes, within: Duration) -> impl Future<Output = Proposed> + Send;
     fn read_index(&self) -> impl Future<Output = Result<LogId, Refused>> + Send;
     fn read_clock_us(&self) -> i64;
     fn read_status(&self) -> LocalStatus;
@@ -105,6 +114,9 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// For calls under way when the server is to stop; streams end at once. A proposal may wait longer for a majority that
 /// never comes, and its caller does not know the outcome either way.
 const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// For a proposal whose caller does not say how long it waits.
+const PROPOSAL_LIMIT: Duration = Duration::from_secs(5);
 
 /// The service for peers.
 pub struct PeerServer<I> {
@@ -130,7 +142,7 @@ impl<I: Inbound> PeerServer<I> {
         let inbound = Arc::clone(&self.inbound);
         let check = move |request: Request<()>| {
             let route = route::read(request.metadata()).map_err(|no_route| refused(&no_route))?;
-            inbound.check_route(&route).map_err(|wrong| refused(&wrong))?;
+            inbound.check_route(&route).map_err(not_for_us)?;
             Ok(request)
         };
         let service = Service { inbound: self.inbound, stop: stop.clone(), snapshots: Semaphore::new(1) };
@@ -165,6 +177,19 @@ impl<I> fmt::Debug for PeerServer<I> {
 /// The code by which the caller of [`Inbound::propose`] knows that it was not reached. What fails half way has another.
 fn refused(why: &impl fmt::Display) -> Status {
     Status::failed_precondition(why.to_string())
+}
+
+fn not_for_us(wrong: WrongRoute) -> Status {
+    match wrong {
+        WrongRoute::Removed(_) => {
+            let details = ErrorDetails::with_error_info(REMOVED, ERROR_DOMAIN, HashMap::<String, String>::new());
+            Status::with_error_details(Code::FailedPrecondition, wrong.to_string(), details)
+        }
+        WrongRoute::NotRunning
+        | WrongRoute::OtherCluster
+        | WrongRoute::OtherLineage { .. }
+        | WrongRoute::OtherNode { .. } => refused(&wrong),
+    }
 }
 
 fn malformed(malformed: Malformed) -> Status {
@@ -238,6 +263,16 @@ impl<I: Inbound> PeerService for Service<I> {
         answer(request, |transfer| self.inbound.transfer_leader(transfer)).await
     }
 
+    async fn find_snapshot(
+        &self,
+        request: Request<wire::FindSnapshotRequest>,
+    ) -> Result<Response<wire::FindSnapshotResponse>, Status> {
+        let header = request.into_inner().header.ok_or(Malformed("a snapshot without a header")).map_err(malformed)?;
+        let header = SnapshotHeader::from_wire(header).map_err(malformed)?;
+        let arrived_bytes = self.inbound.find_snapshot(&header.announced).await.map_err(|why| refused(&why))?;
+        Ok(Response::new(wire::FindSnapshotResponse { arrived_bytes }))
+    }
+
     async fn install_snapshot(
         &self,
         request: Request<Streaming<wire::InstallSnapshotRequest>>,
@@ -248,9 +283,10 @@ impl<I: Inbound> PeerService for Service<I> {
                 return Err(refused(&"another snapshot is being received"));
             };
             let header = snapshot::receive_header(&mut parts).await.map_err(not_received)?;
-            let receiving = self.inbound.receive_snapshot(&header.vote, &header.meta).map_err(|why| refused(&why))?;
+            let receiving = self.inbound.receive_snapshot(&header.announced, header.offset);
+            let receiving = receiving.map_err(|why| refused(&why))?;
             let stored = snapshot::receive_body(&header, receiving, &mut parts).await.map_err(not_received)?;
-            let installed = self.inbound.install_snapshot(header.vote, header.meta, stored).await;
+            let installed = self.inbound.install_snapshot(header.vote, header.announced.meta, stored).await;
             Ok(Response::new(installed.map_err(|why| refused(&why))?.to_wire()))
         };
         tokio::select! {
@@ -269,8 +305,9 @@ impl<I: Inbound> PeerService for Service<I> {
     }
 
     async fn propose(&self, request: Request<wire::ProposeRequest>) -> Result<Response<wire::ProposeResponse>, Status> {
+        let within = timeout::of(request.metadata().as_ref()).unwrap_or(PROPOSAL_LIMIT);
         let wire::ProposeRequest { body } = request.into_inner();
-        Ok(Response::new(self.inbound.propose(body).await.to_wire()))
+        Ok(Response::new(self.inbound.propose(body, within).await.to_wire()))
     }
 
     async fn read_clock(

@@ -16,7 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use crate::raft::platform::Platform;
-use crate::raft::snapshots::{Receiving, StoredSnapshot};
+use crate::raft::snapshots::{Announced, Receiving, StoredSnapshot};
 use crate::raft::transport::convert::{Malformed, SnapshotHeader, SnapshotPart, Wire};
 use crate::raft::transport::failure::Failure;
 use crate::raft::transport::links::Line;
@@ -39,13 +39,22 @@ pub(super) async fn send<P: Platform<Runtime = TokioRuntime>>(
     cancel: impl Future<Output = ReplicationClosed>,
 ) -> Result<SnapshotResponse<Served>, StreamingError<Served>> {
     let failed = |failure: Failure| failure.for_raft(RPCTypes::InstallSnapshot, line.route());
+    let mut cancel = pin!(cancel);
+    let announced = Announced { meta: snapshot.meta.clone(), body: snapshot.snapshot.body_sum() };
+    let header = SnapshotHeader { vote, announced, offset: 0 };
+    let arrived = tokio::select! {
+        biased;
+        closed = &mut cancel => return Err(closed.into()),
+        arrived = arrived_bytes(line, limits, header.clone()) => arrived.map_err(failed)?,
+    };
     let (pieces, body) = mpsc::channel(PIECES_AHEAD);
     let mut client = line.client().map_err(failed)?;
     let mut installing = pin!(client.install_snapshot(line.request(ReceiverStream::new(body))));
     let sending = async move {
-        let header = SnapshotHeader { vote, meta: snapshot.meta.clone(), body: snapshot.snapshot.body_sum() };
         let mut chunks = snapshot.snapshot.body();
-        let mut next = Some(SnapshotPart::Header(Box::new(header)));
+        let mut next = Some(SnapshotPart::Header(Box::new(SnapshotHeader { offset: arrived, ..header })));
+        // Read all the same: each piece is checked by those before it.
+        let mut skip_bytes = usize::try_from(arrived).unwrap_or(usize::MAX);
         while let Some(part) = next {
             match tokio::time::timeout(limits.snapshot_chunk, pieces.send(part.to_wire())).await {
                 Ok(Ok(())) => {}
@@ -53,13 +62,19 @@ pub(super) async fn send<P: Platform<Runtime = TokioRuntime>>(
                 Ok(Err(_)) => return Ok(()),
                 Err(_) => return Err(failed(Failure::TimedOut(limits.snapshot_chunk)).into()),
             }
-            let chunk = chunks.next().await.transpose().map_err(|error| unreadable(&snapshot, &error))?;
-            next = chunk.map(SnapshotPart::Chunk);
+            next = loop {
+                let chunk = chunks.next().await.transpose().map_err(|error| unreadable(&snapshot, &error))?;
+                let Some(mut chunk) = chunk else { break None };
+                let skipped = chunk.split_to(skip_bytes.min(chunk.len()));
+                skip_bytes -= skipped.len();
+                if !chunk.is_empty() {
+                    break Some(SnapshotPart::Chunk(chunk));
+                }
+            };
         }
         Ok::<(), StreamingError<Served>>(())
     };
 
-    let mut cancel = pin!(cancel);
     let answer = tokio::select! {
         biased;
         closed = &mut cancel => return Err(closed.into()),
@@ -78,6 +93,20 @@ pub(super) async fn send<P: Platform<Runtime = TokioRuntime>>(
     };
     let answer = answer.map_err(|status| failed(status.into()))?;
     Ok(SnapshotResponse::from_wire(answer.into_inner()).map_err(|malformed| failed(malformed.into()))?)
+}
+
+/// What the peer has of it, from a transfer that broke off.
+async fn arrived_bytes(line: &Line, limits: &Limits, header: SnapshotHeader) -> Result<u64, Failure> {
+    let mut client = line.client()?;
+    let body_bytes = header.announced.body.bytes;
+    let asking = client.find_snapshot(line.request(wire::FindSnapshotRequest { header: Some(header.to_wire()) }));
+    match tokio::time::timeout(limits.question, asking).await {
+        Ok(answer) => match answer?.into_inner().arrived_bytes {
+            arrived if arrived <= body_bytes => Ok(arrived),
+            _ => Err(Malformed("more of a snapshot than there is").into()),
+        },
+        Err(_) => Err(Failure::TimedOut(limits.question)),
+    }
 }
 
 /// A leader that cannot read its own snapshot stops, as for any other part of its disk.
@@ -118,7 +147,7 @@ pub(super) async fn receive_body<P: Platform>(
     mut receiving: Receiving<P>,
     parts: &mut (impl Stream<Item = Result<wire::InstallSnapshotRequest, Status>> + Unpin),
 ) -> Result<StoredSnapshot<P>, ReceiveError> {
-    let mut outstanding_bytes = header.body.bytes;
+    let mut outstanding_bytes = header.announced.body.bytes - header.offset;
     while let Some(part) = next(parts).await? {
         let SnapshotPart::Chunk(chunk) = part else {
             return Err(Malformed("a snapshot with a second header").into());
@@ -130,7 +159,7 @@ pub(super) async fn receive_body<P: Platform>(
             .ok_or(Malformed("a snapshot that is longer than announced"))?;
         receiving.append(chunk).await?;
     }
-    Ok(receiving.finish(header.body).await?)
+    Ok(receiving.finish(header.announced.body).await?)
 }
 
 async fn next(

@@ -7,6 +7,7 @@
 pub mod format;
 mod memory;
 mod recovery;
+mod spare;
 mod writer;
 
 use std::fmt::{self, Debug};
@@ -23,7 +24,8 @@ use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use openraft::type_config::TypeConfigExt;
 
 pub use crate::raft::wal::format::LogOwner;
-pub use crate::raft::wal::writer::WalCounters;
+pub use crate::raft::wal::spare::{Room, is_full};
+pub use crate::raft::wal::writer::{Batches, WalCounters};
 
 use crate::raft::disk::Disk;
 use crate::raft::platform::Platform;
@@ -31,6 +33,7 @@ use crate::raft::types::{Entry, LogId, Types, Vote};
 use crate::raft::wal::format::{Carried, SegmentHeader};
 use crate::raft::wal::memory::{Memory, entry_bytes};
 use crate::raft::wal::recovery::recover;
+use crate::raft::wal::spare::Spares;
 use crate::raft::wal::writer::{BATCH_LIMIT_BYTES, Batch, Io, Writer, create_segment};
 
 /// 16 MiB: a new segment every few seconds at full load, and a start reads few of them.
@@ -158,6 +161,7 @@ pub struct Log<P: Platform> {
     requests: MpscSenderOf<Types<P::Runtime>, Io<P>>,
     state: WatchReceiverOf<Types<P::Runtime>, WriterState>,
     counters: Arc<WalCounters>,
+    room: Arc<Room<P>>,
 }
 
 impl<P: Platform> Log<P> {
@@ -182,11 +186,15 @@ impl<P: Platform> Log<P> {
         };
         let memory = SharedMemory(Arc::new(Mutex::new(recovered.memory)));
         let counters = Arc::new(WalCounters::default());
+        let room = Arc::<Room<P>>::default();
+        let segment_bytes = options.segment_bytes.max(format::SEGMENT_HEADER_BYTES as u64);
         let writer = Writer {
             platform: platform.clone(),
             dir: dir.to_owned(),
             owner,
-            segment_bytes: options.segment_bytes,
+            segment_bytes,
+            spares: Spares::begin(platform, dir, segment_bytes, Arc::clone(&room)),
+            room: Arc::clone(&room),
             memory: memory.clone(),
             counters: Arc::clone(&counters),
             closed: recovered.closed,
@@ -198,7 +206,7 @@ impl<P: Platform> Log<P> {
         let (requests, receiver) = Types::<P::Runtime>::mpsc(QUEUED_REQUESTS);
         let (state, watched) = Types::<P::Runtime>::watch_channel(WriterState::Running);
         platform.spawn_storage("log-writer", writer.run(receiver, state));
-        Ok(Self { memory, requests, state: watched, counters })
+        Ok(Self { memory, requests, state: watched, counters, room })
     }
 
     /// What the writer does, and whether it still can.
@@ -208,6 +216,11 @@ impl<P: Platform> Log<P> {
 
     pub fn counters(&self) -> Arc<WalCounters> {
         Arc::clone(&self.counters)
+    }
+
+    /// Whether the disk has room for more. On a full one nothing fails: what is appended waits.
+    pub fn room(&self) -> Arc<Room<P>> {
+        Arc::clone(&self.room)
     }
 
     /// Bytes of the entries after `index` (all of them for `None`): what the next snapshot would save.
@@ -399,6 +412,7 @@ impl<P: Platform> Clone for Log<P> {
             requests: self.requests.clone(),
             state: self.state.clone(),
             counters: Arc::clone(&self.counters),
+            room: Arc::clone(&self.room),
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::raft::wal::format::{
     RECORD_TRUNCATE, RECORD_VOTE, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name,
 };
 use crate::raft::wal::recovery::{ClosedSegment, OpenSegment};
+use crate::raft::wal::spare::{Room, Spares};
 use crate::raft::wal::{SharedMemory, WriteFailure, WriterState};
 
 /// A batch takes no more once it weighs this much: about what a disk writes in the time of a few syncs.
@@ -66,13 +67,27 @@ pub struct WalCounters {
     pub last_batch_entries: AtomicU64,
     pub last_sync_us: AtomicU64,
     pub total_sync_us: AtomicU64,
+    /// Batches by the number of their entries: up to each of [`BATCH_ENTRIES`], and above the last.
+    batches: [AtomicU64; BATCH_ENTRIES.len() + 1],
 }
+
+/// How many batches had up to so many entries and more than the bound before, and how many had more than all bounds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batches {
+    pub up_to: Vec<(u64, u64)>,
+    pub more: u64,
+}
+
+/// Bounds of what is told of the batches' sizes.
+const BATCH_ENTRIES: [u64; 12] = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
 
 pub struct Writer<P: Platform> {
     pub platform: P,
     pub dir: PathBuf,
     pub owner: LogOwner,
     pub segment_bytes: u64,
+    pub spares: Spares<P>,
+    pub room: Arc<Room<P>>,
     pub memory: SharedMemory,
     pub counters: Arc<WalCounters>,
     pub closed: VecDeque<ClosedSegment>,
@@ -101,8 +116,12 @@ impl<P: Platform> Writer<P> {
         mut requests: MpscReceiverOf<Types<P::Runtime>, Io<P>>,
         state: WatchSenderOf<Types<P::Runtime>, WriterState>,
     ) {
-        match self.serve(&mut requests).await {
+        let served = self.serve(&mut requests).await;
+        let Self { platform, spares, .. } = self;
+        match served {
             Ok(()) => {
+                // What stays is removed at the next start.
+                let _ = spares.end(platform.disk()).await;
                 let _ = state.send(WriterState::Stopped);
             }
             Err(failure) => {
@@ -248,7 +267,13 @@ impl<P: Platform> Writer<P> {
         let header = self.header(body_bytes, crc32c::crc32c(body));
         self.batch.bytes[..BATCH_HEADER_BYTES].copy_from_slice(&header);
 
-        self.open.file.write_at(self.open.end, &self.batch.bytes).await.map_err(WriteFailure::of("writing the log"))?;
+        // A disk that copies on writing can be full here, too. Nothing is acknowledged yet, so this may be tried again;
+        // the sync may not.
+        let mut need = self.room.need();
+        while let Err(error) = self.open.file.write_at(self.open.end, &self.batch.bytes).await {
+            need.wait_after(error).await.map_err(WriteFailure::of("writing the log"))?;
+        }
+        need.found();
         let started = InstantOf::<Types<P::Runtime>>::now();
         self.open.file.sync_data().await.map_err(WriteFailure::of("syncing the log"))?;
         let sync_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -292,9 +317,13 @@ impl<P: Platform> Writer<P> {
             first_batch: self.open.next_batch,
             carried,
         };
-        let next = create_segment(self.platform.disk(), &self.dir, &header)
-            .await
-            .map_err(WriteFailure::of("beginning a segment of the log"))?;
+        let failed = WriteFailure::of("beginning a segment of the log");
+        let (zeroes, unfinished) = self.spares.take(self.platform.disk(), header.length).await.map_err(&failed)?;
+        let next = begin_segment(self.platform.disk(), &self.dir, &header, zeroes, &unfinished).await;
+        let next = next.map_err(&failed)?;
+        if header.length == self.segment_bytes {
+            self.spares.make_another().await;
+        }
         // Only now, for it must never be said of a segment that is not there. Without it the loss of the next would
         // show, too, as soon as there is one after it.
         let marker = self.header(0, CONTINUED);
@@ -325,13 +354,24 @@ impl<P: Platform> Writer<P> {
 
 /// Makes a segment whole under another name, then gives it its own.
 pub async fn create_segment<D: Disk>(disk: &D, dir: &Path, header: &SegmentHeader) -> io::Result<OpenSegment<D::File>> {
+    let unfinished = dir.join(segment_name(header.sequence)).with_extension("tmp");
+    let zeroes = disk.create(&unfinished, header.length).await?;
+    begin_segment(disk, dir, header, zeroes, &unfinished).await
+}
+
+/// Makes a segment of a file of zeroes, which is on disk under another name.
+async fn begin_segment<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    header: &SegmentHeader,
+    file: D::File,
+    unfinished: &Path,
+) -> io::Result<OpenSegment<D::File>> {
     let path = dir.join(segment_name(header.sequence));
-    let unfinished = path.with_extension("tmp");
     let bytes = header.encode();
-    let file = disk.create(&unfinished, header.length).await?;
     file.write_at(0, &bytes).await?;
     file.sync_data().await?;
-    disk.rename(&unfinished, &path).await?;
+    disk.rename(unfinished, &path).await?;
     disk.sync_dir(dir).await?;
     let checksum = header_checksum(&bytes);
     Ok(OpenSegment {
@@ -359,11 +399,19 @@ impl Batch {
 }
 
 impl WalCounters {
+    pub fn batches(&self) -> Batches {
+        let count = |bucket: usize| self.batches[bucket].load(Ordering::Relaxed);
+        let up_to = BATCH_ENTRIES.iter().enumerate().map(|(bucket, bound)| (*bound, count(bucket)));
+        Batches { up_to: up_to.collect(), more: count(BATCH_ENTRIES.len()) }
+    }
+
     fn count(&self, batch: &Batch, sync_us: u64) {
         self.syncs.fetch_add(1, Ordering::Relaxed);
         self.entries.fetch_add(batch.entries, Ordering::Relaxed);
         self.bytes.fetch_add(batch.bytes.len() as u64, Ordering::Relaxed);
         self.last_batch_entries.store(batch.entries, Ordering::Relaxed);
+        let bucket = BATCH_ENTRIES.partition_point(|bound| *bound < batch.entries);
+        self.batches[bucket].fetch_add(1, Ordering::Relaxed);
         self.last_sync_us.store(sync_us, Ordering::Relaxed);
         self.total_sync_us.fetch_add(sync_us, Ordering::Relaxed);
     }

@@ -9,6 +9,7 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
 
 use super::node::{Node, Ports, body, ports};
+use super::stub::LONG;
 use crate::raft::peers::{PeerError, Peers, Proposed};
 use crate::raft::types::{Command, LogId, Member, NodeId};
 
@@ -117,7 +118,7 @@ async fn followers_hand_on_proposals_and_ask_where_to_read() {
     let (to, links) = (cluster.nodes[&leader].peer, cluster.nodes[&follower].links.clone());
 
     let number = cluster.written.len() as u64;
-    let proposed = links.propose(to, body(number)).await.expect("an answer");
+    let proposed = links.propose(to, body(number), LONG).await.expect("an answer");
     cluster.written.push(number);
     let Proposed::Committed { index, reply } = proposed else { panic!("{proposed:?}") };
     assert_eq!(*reply, number.to_le_bytes());
@@ -126,7 +127,7 @@ async fn followers_hand_on_proposals_and_ask_where_to_read() {
     cluster.check().await;
 
     let third = cluster.nodes[&(follower % 3 + 1)].peer;
-    let refused = links.propose(third, body(99)).await.expect("an answer");
+    let refused = links.propose(third, body(99), LONG).await.expect("an answer");
     assert_eq!(refused, Proposed::NotProposed { leader: Some(leader) });
     assert!(matches!(links.read_index(third).await, Err(PeerError::Unreachable(_))));
     cluster.check().await;

@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use prost::Message;
 
 use crate::raft::peers::{LocalStatus, Proposed};
-use crate::raft::snapshots::{BodySum, StateHash};
+use crate::raft::snapshots::{Announced, BodySum, StateHash};
 use crate::raft::transport::Served;
 use crate::raft::transport::convert::{Malformed, PreVote, ReadIndex, SnapshotHeader, SnapshotPart, Wire};
 use crate::raft::types::{
@@ -26,14 +26,19 @@ fn log_id(term: u64, index: u64) -> LogId {
     LogId::new(CommittedLeaderId::new(term), index)
 }
 
+/// All that are taken at their word.
+fn terms() -> impl Strategy<Value = u64> {
+    0..=1u64 << 48
+}
+
 prop_compose! {
-    fn log_ids()(term: u64, index: u64) -> LogId { log_id(term, index) }
+    fn log_ids()(term in terms(), index: u64) -> LogId { log_id(term, index) }
 }
 prop_compose! {
-    fn candidacies()(term: u64, id: u64) -> Vote { Vote::new(term, id) }
+    fn candidacies()(term in terms(), id: u64) -> Vote { Vote::new(term, id) }
 }
 prop_compose! {
-    fn votes()(term: u64, id: u64, committed: bool) -> Vote {
+    fn votes()(term in terms(), id: u64, committed: bool) -> Vote {
         if committed { Vote::new_committed(term, id) } else { Vote::new(term, id) }
     }
 }
@@ -87,11 +92,9 @@ prop_compose! {
         membership in memberships(),
     ) -> SnapshotHeader {
         let last_membership = StoredMembership::new(membership_at, membership);
-        SnapshotHeader {
-            vote: Vote::new_committed(term + later, id),
-            meta: SnapshotMeta { last_log_id: Some(log_id(term, index)), last_membership },
-            body: BodySum { bytes, checksum },
-        }
+        let meta = SnapshotMeta { last_log_id: Some(log_id(term, index)), last_membership };
+        let announced = Announced { meta, body: BodySum { bytes, checksum } };
+        SnapshotHeader { vote: Vote::new_committed(term + later, id), announced, offset: bytes / (1 + later) }
     }
 }
 
@@ -186,11 +189,13 @@ proptest! {
             term,
             leader,
             state_hash,
+            is_disk_full: term % 2 == 0,
         });
         round_trip(Proposed::Committed { index: term, reply: Bytes::from(reply) });
         round_trip(Proposed::NotProposed { leader });
         round_trip(Proposed::Unknown);
         round_trip(Proposed::Overloaded);
+        round_trip(Proposed::Full);
     }
 
     /// Whatever bytes come: understood or refused, never a panic.
@@ -250,6 +255,17 @@ fn what_a_leader_would_never_say_is_refused() {
     assert_eq!(append(leader, Some(log_id(2, 4)), vec![blank(1, 5)]), terms);
     assert_eq!(append(leader, Some(log_id(2, 4)), vec![blank(4, 5)]), terms);
     assert_eq!(append(Vote::new(3, 1), None, Vec::new()), Err("an append by a node that was not elected"));
+}
+
+#[test]
+fn a_term_after_which_there_could_be_no_other_is_refused() {
+    let ballot = |term| wire::Ballot { term, node_id: 1, committed: true };
+    let why = "a term that no cluster can have come to";
+    assert!(Vote::from_wire(ballot(1 << 48)).is_ok());
+    for term in [(1 << 48) + 1, u64::MAX] {
+        assert_eq!(refused::<Vote>(ballot(term)), why);
+        assert_eq!(refused::<LogId>(wire::LogId { term, index: 3 }), why);
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod appends;
 mod cluster;
 mod messages;
 mod node;
+mod pauses;
 mod refusals;
 mod snapshots;
 mod stub;

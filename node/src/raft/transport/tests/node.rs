@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::stub::{CLUSTER, LINEAGE, at, owner};
 use crate::raft::peers::{LocalStatus, Peer, Proposed, Route, WrongRoute};
 use crate::raft::platform::{Platform, Server};
-use crate::raft::snapshots::{Receiving, Snapshots, StoredSnapshot};
+use crate::raft::snapshots::{Announced, Receiving, Snapshots, StoredSnapshot};
 use crate::raft::transport::{Addresses, Inbound, Limits, Links, Listener, PeerServer, Refused, Served};
 use crate::raft::types::{
     Command, CommittedLeaderId, LogId, Member, NodeId, Response, SnapshotMeta, StoredMembership, Vote,
@@ -193,8 +193,12 @@ impl Inbound for Desk {
         self.raft.handle_transfer_leader(request).await.map_err(stopped)
     }
 
-    fn receive_snapshot(&self, _vote: &Vote, meta: &SnapshotMeta) -> Result<Receiving<Server>, Refused> {
-        Ok(self.snapshots.receive(meta))
+    async fn find_snapshot(&self, announced: &Announced) -> Result<u64, Refused> {
+        Ok(self.snapshots.arrived_bytes(announced).await)
+    }
+
+    fn receive_snapshot(&self, announced: &Announced, offset: u64) -> Result<Receiving<Server>, Refused> {
+        Ok(self.snapshots.resume(announced.clone(), offset))
     }
 
     async fn install_snapshot(
@@ -206,7 +210,7 @@ impl Inbound for Desk {
         self.raft.install_full_snapshot(vote, Snapshot { meta, snapshot }).await.map_err(stopped)
     }
 
-    async fn propose(&self, body: Bytes) -> Proposed {
+    async fn propose(&self, body: Bytes, _within: Duration) -> Proposed {
         match self.raft.client_write(Command { at: 0, body: body.clone() }).await {
             Ok(written) => Proposed::Committed { index: written.log_id.index, reply: body.slice(..8) },
             Err(error) => match error.forward_to_leader() {

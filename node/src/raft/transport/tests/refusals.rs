@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tonic::{Code, Request};
 
-use super::stub::{CALLER, LINEAGE, STUB, Stub, at, limits, owner};
+use super::stub::{CALLER, LINEAGE, LONG, STUB, Stub, at, limits, owner};
 use crate::raft::peers::{Peer, PeerError, Peers};
 use crate::raft::platform::Server;
 use crate::raft::transport::server::CALLS_PER_CONNECTION_MAX;
@@ -42,7 +42,7 @@ async fn a_call_for_another_is_refused_and_nothing_is_done() {
         let mut links = stub.links_as(caller);
         let peer = Peer { id, ..STUB };
         let refused = Err(PeerError::Unreachable(reason.to_owned()));
-        assert_eq!(links.propose(peer, Bytes::from_static(b"x")).await, refused);
+        assert_eq!(links.propose(peer, Bytes::from_static(b"x"), LONG).await, refused);
         assert_eq!(links.read_index(peer).await.map(|_| ()), refused.clone().map(|_| ()));
         assert_eq!(links.read_clock_us(peer).await.map(|_| ()), refused.clone().map(|_| ()));
         assert_eq!(links.read_status(peer).await.map(|_| ()), refused.map(|_| ()));
@@ -127,17 +127,17 @@ async fn a_proposal_is_known_not_to_be_made_only_if_it_was_not() {
     let links = stub.links();
     let body = Bytes::from_static(b"a seat");
 
-    let answer = links.propose(STUB, body.clone()).await;
+    let answer = links.propose(STUB, body.clone(), LONG).await;
     assert!(matches!(answer, Err(PeerError::NoAnswer(_))), "taken, and not answered in time: {answer:?}");
 
     let nowhere = Peer { ordinal: 40, ..STUB };
-    let answer = links.propose(nowhere, body.clone()).await;
+    let answer = links.propose(nowhere, body.clone(), LONG).await;
     let words = "no address is configured for ordinal 40".to_owned();
     assert_eq!(answer, Err(PeerError::Unreachable(words)));
 
     let closed = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("it is bound");
     let nobody = Links::<Server>::new(owner(CALLER), limits(), Arc::new(move |_| Some(at(closed))), None);
-    let answer = nobody.propose(STUB, body.clone()).await;
+    let answer = nobody.propose(STUB, body.clone(), LONG).await;
     assert!(matches!(answer, Err(PeerError::Unreachable(_))), "nobody listens: {answer:?}");
 
     // Somebody who takes the connection and drops it half way.
@@ -150,8 +150,21 @@ async fn a_proposal_is_known_not_to_be_made_only_if_it_was_not() {
         }
     });
     let rude = Links::<Server>::new(owner(CALLER), limits(), Arc::new(move |_| Some(at(address))), None);
-    let answer = rude.propose(STUB, body).await;
+    let answer = rude.propose(STUB, body, LONG).await;
     assert!(matches!(answer, Err(PeerError::NoAnswer(_))), "perhaps it was read: {answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proposal_says_how_long_its_caller_waits() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let stub = Stub::start(dir.path(), None).await;
+    for (limit, within) in [(300, 80), (80, 300)] {
+        let links = stub.links_within(Limits { proposal: Duration::from_millis(limit), ..limits() });
+        let answer = links.propose(STUB, Bytes::from_static(b"x"), Duration::from_millis(within)).await;
+        assert!(matches!(answer, Err(PeerError::NoAnswer(_))), "{answer:?}");
+        let told = *stub.inbound.within.lock().expect("nobody panicked");
+        assert_eq!(told, Some(Duration::from_millis(80)));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -165,7 +178,7 @@ async fn votes_do_not_wait_for_calls_that_hang() {
     let mut hanging = JoinSet::new();
     for _ in 0..most + 500 {
         let links = links.clone();
-        hanging.spawn(async move { links.propose(STUB, Bytes::from_static(b"x")).await });
+        hanging.spawn(async move { links.propose(STUB, Bytes::from_static(b"x"), LONG).await });
     }
     while stub.inbound.calls.load(Ordering::SeqCst) < most {
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -2,20 +2,24 @@
 
 use std::future;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use carrel_proto::peer::v1 as wire;
 use openraft::errors::{ReplicationClosed, StreamingError};
 use openraft::network::RPCOption;
 use openraft::{RaftNetworkFactory, RaftNetworkV2};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tonic::{Code, Request, Status};
 
-use super::stub::{CALLER, CLUSTER, LINEAGE, STUB, Stub, log_id, owner};
+use super::stub::{CALLER, CLUSTER, LINEAGE, STUB, Stub, at, limits, log_id, owner};
 use crate::raft::peers::Route;
 use crate::raft::platform::Server;
-use crate::raft::snapshots::{BodySum, Snapshots, StoredSnapshot};
+use crate::raft::snapshots::{Announced, BodySum, Snapshots, StoredSnapshot};
 use crate::raft::transport::convert::{SnapshotHeader, SnapshotPart, Wire};
-use crate::raft::transport::route;
+use crate::raft::transport::{Addresses, Links, route};
 use crate::raft::types::{CommittedLeaderId, Member, NodeId, SnapshotMeta, StoredMembership, Vote};
 use crate::raft::wal::LogReach;
 
@@ -40,9 +44,8 @@ async fn written(dir: &Path) -> Snapshot {
 
 /// The parts as they should be.
 async fn parts(snapshot: &Snapshot) -> Vec<SnapshotPart> {
-    let body = snapshot.snapshot.body_sum();
-    let mut parts =
-        vec![SnapshotPart::Header(Box::new(SnapshotHeader { vote: LEADER, meta: snapshot.meta.clone(), body }))];
+    let announced = Announced { meta: snapshot.meta.clone(), body: snapshot.snapshot.body_sum() };
+    let mut parts = vec![SnapshotPart::Header(Box::new(SnapshotHeader { vote: LEADER, announced, offset: 0 }))];
     let mut chunks = snapshot.snapshot.body();
     while let Some(chunk) = chunks.next().await {
         parts.push(SnapshotPart::Chunk(chunk.expect("it is whole")));
@@ -70,7 +73,7 @@ async fn a_snapshot_that_is_not_what_was_announced_is_not_installed() {
     let announce = |change: &dyn Fn(&mut BodySum)| {
         let mut changed = whole.clone();
         if let Some(SnapshotPart::Header(header)) = changed.first_mut() {
-            change(&mut header.body);
+            change(&mut header.announced.body);
         }
         changed
     };
@@ -108,6 +111,81 @@ async fn a_snapshot_is_sent_piece_by_piece() {
     let mut link = stub.links().new_snapshot_client(STUB.id, &Member { ordinal: STUB.ordinal }).await;
     let answer = link.full_snapshot(LEADER, snapshot, future::pending(), option()).await.expect("it arrives");
     assert_eq!(answer.vote, LEADER);
+}
+
+/// A way to the stub that carries so many bytes there, is cut, and from then on carries everything, and counts.
+async fn way_cut_after(stub: &Stub, bytes: u64) -> (std::net::SocketAddr, Arc<AtomicU64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let (address, to) = (listener.local_addr().expect("it is bound"), stub.address);
+    let carried_after = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&carried_after);
+    tokio::spawn(async move {
+        let (mut left, mut is_cut) = (bytes, false);
+        loop {
+            let (from, _) = listener.accept().await.expect("it listens");
+            let (mut from_caller, mut to_caller) = from.into_split();
+            let (mut from_stub, mut to_stub) = TcpStream::connect(to).await.expect("the stub listens").into_split();
+            let back = tokio::spawn(async move { tokio::io::copy(&mut from_stub, &mut to_caller).await });
+            let mut buffer = vec![0; 16 << 10];
+            while let Ok(read @ 1..) = from_caller.read(&mut buffer).await {
+                if !is_cut && left < read as u64 {
+                    is_cut = true;
+                    // What was carried is taken in before the way ends.
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                    break;
+                }
+                left = left.saturating_sub(read as u64);
+                if is_cut {
+                    counted.fetch_add(read as u64, Ordering::SeqCst);
+                }
+                if to_stub.write_all(&buffer[..read]).await.is_err() {
+                    break;
+                }
+            }
+            back.abort();
+        }
+    });
+    (address, carried_after)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transfer_that_was_cut_off_goes_on_from_where_it_was() {
+    let (own, other) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let snapshot = written(own.path()).await;
+    let body_bytes = snapshot.snapshot.body_sum().bytes;
+    let stub = Stub::start(other.path(), None).await;
+    stub.inbound.installs.add_permits(1);
+    let (way, carried_after) = way_cut_after(&stub, body_bytes * 5 / 8).await;
+    let addresses: Arc<Addresses> = Arc::new(move |_| Some(at(way)));
+    let mut links = Links::<Server>::new(owner(CALLER), limits(), addresses, None);
+    let mut link = links.new_snapshot_client(STUB.id, &Member { ordinal: STUB.ordinal }).await;
+    let again = || Snapshot { meta: snapshot.meta.clone(), snapshot: snapshot.snapshot.clone() };
+
+    let cut = link.full_snapshot(LEADER, again(), future::pending(), option()).await;
+    assert!(cut.is_err(), "{cut:?}");
+    let mut attempts = 0;
+    let answer = loop {
+        match link.full_snapshot(LEADER, again(), future::pending(), option()).await {
+            Ok(answer) => break answer,
+            // The peer has not noticed yet that the first is over.
+            Err(error) if attempts > 100 => panic!("{error}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+        attempts += 1;
+    };
+    assert_eq!(answer.vote, LEADER);
+    let carried = carried_after.load(Ordering::SeqCst);
+    assert!(carried < body_bytes * 5 / 8, "{carried} of {body_bytes} bytes were sent after the cut");
+    assert!(carried > body_bytes / 4, "and what had not arrived was sent");
+
+    // What is announced as the rest of something else is not taken for it.
+    let announced = Announced { meta: snapshot.meta.clone(), body: snapshot.snapshot.body_sum() };
+    let header = SnapshotHeader { vote: LEADER, announced, offset: 1 << 19 };
+    let mut rest = parts(&snapshot).await;
+    rest[0] = SnapshotPart::Header(Box::new(header));
+    rest.remove(1);
+    sent(&stub, rest).await.expect_err("nothing has arrived of it");
+    assert_eq!(stub.inbound.begun.available_permits(), 1, "only the whole one came as far as being installed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

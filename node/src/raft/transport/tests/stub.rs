@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,7 +22,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::raft::peers::{LocalStatus, Peer, Proposed, Route, WrongRoute};
 use crate::raft::platform::Server;
-use crate::raft::snapshots::{Receiving, Snapshots, StoredSnapshot};
+use crate::raft::snapshots::{Announced, Receiving, Snapshots, StoredSnapshot};
 use crate::raft::transport::{Addresses, Inbound, Limits, Links, Listener, PeerServer, Refused, Served};
 use crate::raft::types::{CommittedLeaderId, LogId, NodeId, SnapshotMeta, Vote};
 use crate::raft::wal::{LogOwner, LogReach};
@@ -57,6 +57,9 @@ pub fn limits() -> Limits {
     }
 }
 
+/// For a caller who is not in a hurry.
+pub const LONG: Duration = Duration::from_secs(30);
+
 pub struct Stub {
     pub address: SocketAddr,
     pub inbound: Arc<Script>,
@@ -67,6 +70,8 @@ pub struct Script {
     snapshots: Snapshots<Server>,
     /// Calls that came past the check of their route.
     pub calls: AtomicUsize,
+    /// How long the caller of the last proposal said to wait.
+    pub within: Mutex<Option<Duration>>,
     /// Appends that are answered on each stream.
     pub answers: Semaphore,
     /// The index with which an append conflicts.
@@ -84,6 +89,7 @@ impl Stub {
         let inbound = Arc::new(Script {
             snapshots,
             calls: AtomicUsize::new(0),
+            within: Mutex::new(None),
             answers: Semaphore::new(0),
             conflict,
             begun: Semaphore::new(0),
@@ -182,9 +188,14 @@ impl Inbound for Script {
         Ok(Ok(()))
     }
 
-    fn receive_snapshot(&self, _vote: &Vote, meta: &SnapshotMeta) -> Result<Receiving<Server>, Refused> {
+    async fn find_snapshot(&self, announced: &Announced) -> Result<u64, Refused> {
         self.called();
-        Ok(self.snapshots.receive(meta))
+        Ok(self.snapshots.arrived_bytes(announced).await)
+    }
+
+    fn receive_snapshot(&self, announced: &Announced, offset: u64) -> Result<Receiving<Server>, Refused> {
+        self.called();
+        Ok(self.snapshots.resume(announced.clone(), offset))
     }
 
     async fn install_snapshot(
@@ -199,8 +210,9 @@ impl Inbound for Script {
     }
 
     /// Never knows.
-    async fn propose(&self, _body: Bytes) -> Proposed {
+    async fn propose(&self, _body: Bytes, within: Duration) -> Proposed {
         self.called();
+        *self.within.lock().expect("nobody panicked") = Some(within);
         std::future::pending().await
     }
 
