@@ -57,6 +57,7 @@ pub fn expand(catalog: &Catalog, branch: BranchId, dates: RangeInclusive<Date>) 
             grid_origin: start,
             open: open(&zone, local, span, branch.hours.on(date))?,
             area_open: area_open.collect::<Result<_, ExpandError>>()?,
+            meals: open(&zone, local, span, &branch.meals)?,
         });
     }
     Ok(days)
@@ -101,7 +102,7 @@ enum Twice {
     Later,
 }
 
-/// The open intervals of one local date, in order, within the day; those that touch are one.
+/// Spans of one local date as intervals, in order, within the day; those that touch are one.
 fn open(zone: &TimeZone, date: civil::Date, day: Interval, spans: &[Span]) -> Result<Vec<Interval>, ExpandError> {
     let mut open: Vec<Interval> = Vec::with_capacity(spans.len());
     for span in spans {

@@ -8,6 +8,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use thiserror::Error;
 
+use crate::grpc::fair_share::Rates;
+
 /// Largest cluster that may run: more voters make every write slower and nothing safer.
 pub const REPLICAS_MAX: u32 = 7;
 
@@ -91,6 +93,22 @@ pub struct NodeConfig {
     /// A snapshot is taken once the log has grown by this much since the last one, or by half its size if that is more
     #[arg(long, env = "CARREL_SNAPSHOT_LOG_MIB", value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=65536))]
     pub snapshot_log_mib: u64,
+
+    /// Requests a second that one account may make of this replica, and one address without a session
+    ///
+    /// A person's page makes a handful, a program that looks after a whole campus some hundreds, and a replica answers
+    /// many thousands: so nobody is slowed who does not mean to, and nobody's flood keeps others out.
+    #[arg(long, env = "CARREL_REQUESTS_PER_SECOND_PER_ACCOUNT", value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub requests_per_second_per_account: u32,
+
+    /// Log-ins and registrations a second from one address, of the forty or so passwords a second that a replica checks
+    ///
+    /// Where all clients come through one proxy, it is the proxy's address that counts.
+    #[arg(long, env = "CARREL_LOG_INS_PER_SECOND_PER_ADDRESS", value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub log_ins_per_second_per_address: u32,
+    /// The log grows by files of this size, filled with zeroes ahead: one is written, one is ready
+    #[arg(long, env = "CARREL_LOG_SEGMENT_MIB", value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub log_segment_mib: u64,
 
     /// Seconds to finish what is under way when the process is asked to end
     #[arg(long, env = "CARREL_DRAIN_SECONDS", value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=600))]
@@ -177,6 +195,14 @@ impl NodeConfig {
     /// As `check`.
     pub fn clients(&self) -> Result<Urls, ConfigError> {
         Urls::new("client-urls", &self.client_urls, self.ordinal)
+    }
+
+    #[must_use]
+    pub fn rates(&self) -> Rates {
+        Rates {
+            requests_per_second: self.requests_per_second_per_account,
+            log_ins_per_second: self.log_ins_per_second_per_address,
+        }
     }
 
     #[must_use]

@@ -1,5 +1,7 @@
 //! The parts as they are in a server: a real disk, tokio, tonic.
 
+use std::time::Duration;
+
 use carrel_domain::reply::Answer;
 use carrel_domain::request::Request;
 
@@ -13,8 +15,12 @@ pub type LiveNode = Node<Server, Links<Server>>;
 pub type LiveReplica = Replica<Server, Links<Server>>;
 
 impl Library for LiveReplica {
-    async fn write(&self, request: Request) -> Result<Answer, WriteError> {
-        Replica::write(self, request).await
+    async fn write(&self, request: Request, within: Duration) -> Result<Answer, WriteError> {
+        self.write_within(request, within).await
+    }
+
+    fn takes_writes(&self) -> Result<usize, WriteError> {
+        Replica::takes_writes(self)
     }
 
     async fn read(&self, freshness: Freshness) -> Result<View, ReadError> {

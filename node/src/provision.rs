@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use carrel_domain::account::PasswordHash;
@@ -68,13 +68,16 @@ pub async fn run(replica: LiveReplica, first: FirstThings) {
     let leadership = replica.leadership();
     let mut changes = replica.changes();
     let mut seen = None;
+    let mut refused = None;
     loop {
         let mut pause = LOOK_EVERY;
         if leadership.get().is_some() {
             let view = replica.view();
             // Nothing that matters here changes without the catalogue, the admins or the hour.
             let key = (view.catalog().revision, view.has_admin(), view.at().time.0 / HOUR_US);
-            if seen != Some(key) {
+            // What is refused while nothing has changed will be refused again: the admin's name may be taken.
+            let is_refused = refused.is_some_and(|(at, when): (_, Instant)| at == key && when.elapsed() < LOOK_EVERY);
+            if seen != Some(key) && !is_refused {
                 let wanted = missing(&view, &first);
                 if wanted.is_empty() {
                     seen = Some(key);
@@ -82,9 +85,17 @@ pub async fn run(replica: LiveReplica, first: FirstThings) {
                     pause = LOOK_SOON;
                 }
                 for action in wanted {
-                    if let Err(error) = replica.propose_system(action).await {
-                        tracing::debug!(%error, "a request of the cluster's own is tried again");
-                        break;
+                    match replica.propose_system(action).await {
+                        Ok(answer) => {
+                            if let Err(refusal) = answer.result {
+                                tracing::warn!(?refusal, "what this node was given to begin with is refused");
+                                refused = Some((key, Instant::now()));
+                            }
+                        }
+                        Err(error) => {
+                            tracing::debug!(%error, "a request of the cluster's own is tried again");
+                            break;
+                        }
                     }
                 }
             }

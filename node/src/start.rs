@@ -10,6 +10,7 @@ use anyhow::Context;
 use carrel_proto::admin::v1::cluster_service_server::ClusterServiceServer;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +18,9 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::config::{LogFormat, NodeConfig, Urls};
+use crate::connections::{self, bounded};
 use crate::grpc::cluster::{Cluster, Door};
+use crate::grpc::fair_share::FairShare;
 use crate::grpc::front::Front;
 use crate::grpc::request_metrics::RequestMetrics;
 use crate::grpc::server::{self, ClientPort};
@@ -33,6 +36,7 @@ use crate::raft::node::{Node, Opening};
 use crate::raft::platform::Server;
 use crate::raft::settings::Settings;
 use crate::raft::transport::{Limits, Links, Listener, PeerServer};
+use crate::raft::wal::LogOptions;
 use crate::replica::NodeFigures;
 use crate::tls::{self, Dialler, Directories, Gate, Tls};
 
@@ -41,18 +45,27 @@ use crate::tls::{self, Dialler, Directories, Gate, Tls};
 /// # Errors
 /// With what a person can do about it.
 pub fn run(config: NodeConfig) -> anyhow::Result<ExitCode> {
-    exit_with_parent(&config)?;
+    exit_with_parent(config.exit_with_parent)?;
     log_to_stderr(&config)?;
     config.check()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
-    let code = runtime.block_on(serve(config))?;
+    let threads = |name| {
+        let threads = tokio::runtime::Builder::new_multi_thread().thread_name(name).enable_all().build();
+        threads.context("cannot start threads")
+    };
+    // Clients have threads of their own: on shared ones a heartbeat or a question for the time would wait behind
+    // thousands of calls, and a leader that is only busy would take itself for cut off.
+    let (runtime, clients) = (threads("carrel")?, threads("carrel-clients")?);
+    let code = runtime.block_on(serve(config, clients.handle().clone()))?;
     // What still runs has been told to stop and given its time.
+    clients.shutdown_background();
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(code)
 }
 
-fn exit_with_parent(config: &NodeConfig) -> anyhow::Result<()> {
-    let Some(parent) = config.exit_with_parent else { return Ok(()) };
+/// # Errors
+/// If the parent is gone already.
+pub fn exit_with_parent(parent: Option<u32>) -> anyhow::Result<()> {
+    let Some(parent) = parent else { return Ok(()) };
     // Everything acknowledged is on disk, so there is nothing to say goodbye for.
     set_parent_process_death_signal(Some(Signal::KILL)).context("cannot follow the parent process")?;
     // It may have died before the line above.
@@ -80,7 +93,7 @@ async fn listen(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> 
     listener.with_context(|| format!("cannot listen on {address} for {what}: is something else using the port?"))
 }
 
-async fn serve(config: NodeConfig) -> anyhow::Result<ExitCode> {
+async fn serve(config: NodeConfig, for_clients: Handle) -> anyhow::Result<ExitCode> {
     let passwords = Passwords::new().context("cannot hash passwords")?;
     let first = FirstThings::read(&config, &passwords).await?;
     let metrics = Metrics::new();
@@ -108,19 +121,21 @@ async fn serve(config: NodeConfig) -> anyhow::Result<ExitCode> {
 
     // Clients are told to go elsewhere before the node stops, and everything else only after it.
     let draining = CancellationToken::new();
-    let admin = Cluster::service(node.clone(), clients.clone(), tls.to_clients(), Door::Admin, draining.clone());
+    let admin = Cluster::service(node.clone(), clients.clone(), &tls, Door::Admin, draining.clone());
     tasks.spawn(serve_admin(admin, admin_listener, tls.admin(), stop.clone()));
-    let front = Front { library: Arc::new(replica.clone()), passwords, draining: draining.clone() };
+    let fair_share = FairShare::new(config.rates());
+    let front = Front { library: Arc::new(replica.clone()), passwords, fair_share, draining: draining.clone() };
     let (serving, is_serving) = watch::channel(false);
     tasks.spawn(stop.clone().run_until_cancelled_owned(follow_serving(replica, serving)));
-    let cluster = Cluster::service(node.clone(), clients.clone(), tls.to_clients(), Door::Client, draining.clone());
+    let cluster = Cluster::service(node.clone(), clients.clone(), &tls, Door::Client, draining.clone());
     let router = ClientPort::new(&front).with(cluster).router(
         &front,
         RequestMetrics::new(metrics.registry())?,
         is_serving,
         overview(node.clone(), clients),
     );
-    let client_server = tasks.spawn(serve_clients(router, client_listener, tls.clients(), draining.clone()));
+    let serving_clients = serve_clients(router, client_listener, tls.clients(), draining.clone());
+    let client_server = tasks.spawn_on(serving_clients, &for_clients);
 
     tracing::info!(
         ordinal = config.ordinal,
@@ -161,6 +176,7 @@ async fn open(config: &NodeConfig, to_peers: Option<Dialler>) -> anyhow::Result<
         election_min_ms: config.election_min_ms,
         election_max_ms: config.election_max_ms,
         snapshot_log_bytes: config.snapshot_log_mib << 20,
+        log: LogOptions { segment_bytes: config.log_segment_mib << 20 },
         ..Settings::default()
     };
     let opening =
@@ -174,8 +190,15 @@ async fn open(config: &NodeConfig, to_peers: Option<Dialler>) -> anyhow::Result<
     node.with_context(|| format!("cannot use {}", config.dir.display()))
 }
 
+/// Of one caller of the admin port: an operator asks for a few things at a time.
+const ADMIN_CALLS_PER_CONNECTION_MAX: u32 = 64;
+/// Names and numbers of a handful of nodes.
+const ADMIN_MESSAGE_BYTES_MAX: usize = 64 << 10;
+/// A caller that vanished without a word is found out by pings.
+const ADMIN_PING_EVERY: Duration = Duration::from_secs(20);
+
 async fn serve_clients(router: axum::Router, listener: TcpListener, gate: Option<Gate>, draining: CancellationToken) {
-    let incoming = tls::incoming(Listener::new(listener), gate);
+    let incoming = bounded(tls::incoming(Listener::new(listener), gate), "clients", connections::clients_max());
     if let Err(error) = server::serve(router, incoming, draining).await {
         tracing::error!(%error, "clients are served no more");
     }
@@ -192,7 +215,8 @@ async fn follow_serving(replica: LiveReplica, serving: watch::Sender<bool>) {
 
 async fn serve_peers(node: LiveNode, listener: TcpListener, gate: Option<Gate>, stop: CancellationToken) {
     let server = PeerServer::new(Arc::new(node.inbound()));
-    if let Err(error) = server.serve(tls::incoming(Listener::new(listener), gate), stop).await {
+    let incoming = bounded(tls::incoming(Listener::new(listener), gate), "peers", connections::PEERS_MAX);
+    if let Err(error) = server.serve(incoming, stop).await {
         tracing::error!(%error, "peers are served no more");
     }
 }
@@ -203,9 +227,12 @@ async fn serve_admin(
     gate: Option<Gate>,
     stop: CancellationToken,
 ) {
-    let incoming = tls::incoming(Listener::new(listener), gate);
+    let incoming = bounded(tls::incoming(Listener::new(listener), gate), "admin", connections::ADMINS_MAX);
     let served = tonic::transport::Server::builder()
-        .add_service(admin)
+        .max_concurrent_streams(ADMIN_CALLS_PER_CONNECTION_MAX)
+        .http2_keepalive_interval(Some(ADMIN_PING_EVERY))
+        .http2_keepalive_timeout(Some(ADMIN_PING_EVERY))
+        .add_service(admin.max_decoding_message_size(ADMIN_MESSAGE_BYTES_MAX))
         .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
         .await;
     if let Err(error) = served {

@@ -148,6 +148,7 @@ impl Reading {
             strikes_to_suspend: number("strikes_to_suspend", *strikes_to_suspend),
             strike_days: number("strike_days", *strike_days),
             suspension_days: number("suspension_days", *suspension_days),
+            ..Policy::default()
         };
         PolicyDraft { id, rules }
     }
@@ -168,7 +169,7 @@ impl Reading {
             }
         };
         let areas = areas.iter().enumerate().map(|(index, area)| self.area(&at, index, area)).collect();
-        BranchDraft { id, title, time_zone, policy, hours, areas }
+        BranchDraft { id, title, time_zone, policy, hours, meals: Vec::new(), areas }
     }
 
     fn area(&mut self, branch: &Place, index: usize, area: &v1::Area) -> AreaDraft {
@@ -340,6 +341,8 @@ fn from_policy(policy: &PolicyDraft) -> v1::Policy {
         strikes_to_suspend,
         strike_days,
         suspension_days,
+        // Not part of a catalogue file.
+        ..
     } = rules;
     // Rules without faults are far below the bound.
     let number = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
@@ -361,7 +364,7 @@ fn from_policy(policy: &PolicyDraft) -> v1::Policy {
 }
 
 fn from_branch(branch: &BranchDraft) -> v1::Branch {
-    let BranchDraft { id, title, time_zone, policy, hours, areas } = branch;
+    let BranchDraft { id, title, time_zone, policy, hours, meals: _, areas } = branch;
     v1::Branch {
         id: id.to_string(),
         display_name: title.to_string(),

@@ -28,6 +28,8 @@ const NO_LEADER_RETRY: Duration = Duration::from_millis(150);
 const UNKNOWN_RETRY: Duration = Duration::from_millis(100);
 /// A batch of the log takes milliseconds; whoever is turned away leaves it room for some.
 const OVERLOADED_RETRY: Duration = Duration::from_millis(250);
+/// Room is made by people.
+const STORAGE_FULL_RETRY: Duration = Duration::from_secs(1);
 const BEHIND_RETRY: Duration = Duration::from_millis(250);
 /// Others are formed, joined or started by then, or the client has found another node.
 const NOT_SERVING_RETRY: Duration = Duration::from_secs(1);
@@ -195,6 +197,12 @@ fn explained(refusal: Refusal) -> No {
             "this start is in the past: choose the slot that is running now, or a later one",
         )
         .with("earliest", time::shown(earliest)),
+        Refusal::TooSoon { notice_minutes } => No::new(
+            FailedPrecondition,
+            "TOO_LATE",
+            format!("seats here are booked at least {notice_minutes} minutes before: choose a later start"),
+        )
+        .with("notice_minutes", notice_minutes),
         Refusal::TooFarAhead { window_days } => No::new(
             FailedPrecondition,
             "TOO_EARLY",
@@ -253,12 +261,74 @@ fn explained(refusal: Refusal) -> No {
         .with("rule", "max_minutes_per_day")
         .with("max", max_per_day)
         .with("left", left),
+        Refusal::TooManyMinutesInWeek { max_per_week, left } => No::new(
+            ResourceExhausted,
+            "QUOTA_EXCEEDED",
+            format!("this is more than the {max_per_week} minutes that you may book a week, of which {left} are left"),
+        )
+        .with("rule", "max_minutes_per_week")
+        .with("max", max_per_week)
+        .with("left", left),
+        Refusal::TooManyOnDay { max } => {
+            No::new(ResourceExhausted, "QUOTA_EXCEEDED", format!("you may book {max} times a day: choose another day"))
+                .with("rule", "max_per_day")
+                .with("max", max)
+        }
+        Refusal::TooManyInWeek { max } => No::new(
+            ResourceExhausted,
+            "QUOTA_EXCEEDED",
+            format!("you may book {max} times a week: choose another week"),
+        )
+        .with("rule", "max_per_week")
+        .with("max", max),
+        Refusal::TooManyFuture { max } => No::new(
+            ResourceExhausted,
+            "QUOTA_EXCEEDED",
+            format!("you have {max} reservations still to come, the most at once: cancel one, or check in first"),
+        )
+        .with("rule", "max_future")
+        .with("max", max),
+        Refusal::HoldExists { claim } => No::new(
+            ResourceExhausted,
+            "QUOTA_EXCEEDED",
+            format!("you hold a seat already, {}: confirm or cancel it first", names::reservation(claim)),
+        )
+        .with("rule", "holds")
+        .with("reservation", names::reservation(claim)),
+        Refusal::KeptAccessible { until } => No::new(
+            FailedPrecondition,
+            "SEAT_UNAVAILABLE",
+            format!("this seat is kept for people who need an accessible one until {}", time::shown(until)),
+        )
+        .with("opens_at", time::shown(until)),
 
         Refusal::SeatTaken => No::new(
             FailedPrecondition,
             "SEAT_TAKEN",
             "the seat is taken for this time: choose another, or join the waitlist for it",
         ),
+
+        Refusal::SeatNotOccupied => No::new(
+            FailedPrecondition,
+            "SEAT_NOT_OCCUPIED",
+            "nobody is checked in at this seat: there is nothing to report",
+        ),
+        Refusal::TooManyAtOnce { max } => {
+            No::new(InvalidArgument, "FIELD_INVALID", format!("ask for at least one and at most {max} at once"))
+                .with("max", max)
+        }
+        Refusal::MemberUnavailable { position } => No::new(
+            FailedPrecondition,
+            "MEMBER_UNAVAILABLE",
+            format!("person {} of the group cannot come then, nothing was booked", position + 1),
+        )
+        .with("position", position),
+        Refusal::GroupSeatTaken { position } => No::new(
+            FailedPrecondition,
+            "SEAT_TAKEN",
+            format!("seat {} of the group is taken for this time, nothing was booked", position + 1),
+        )
+        .with("position", position),
 
         Refusal::ReservationNotFound => No::new(NotFound, "RESERVATION_NOT_FOUND", "there is no such reservation"),
         Refusal::StateConflict { state } => No::new(
@@ -284,6 +354,40 @@ fn explained(refusal: Refusal) -> No {
             "the offer was not accepted in time, and the seat went to others: join the waitlist again",
         ),
 
+        Refusal::HoldExpired => No::new(
+            FailedPrecondition,
+            "HOLD_EXPIRED",
+            "the seat was not confirmed in time and is free for others: hold or book it again",
+        ),
+        Refusal::PresenceNotProven => No::new(
+            FailedPrecondition,
+            "PRESENCE_NOT_PROVEN",
+            "type the code that the seat shows now, or ask the staff of the library to check you in",
+        ),
+        Refusal::TooLateToChange { minutes } => No::new(
+            FailedPrecondition,
+            "TOO_LATE",
+            format!("a reservation is exchanged at least {minutes} minutes before its start: cancel it instead"),
+        )
+        .with("minutes", minutes),
+        Refusal::TooManyReports { max } => No::new(
+            ResourceExhausted,
+            "QUOTA_EXCEEDED",
+            format!("{max} of the seats that you have reported lately were in use: tell the staff instead"),
+        )
+        .with("rule", "false_reports")
+        .with("max", max),
+
+        Refusal::StrikeNotFound => {
+            No::new(NotFound, "STRIKE_NOT_FOUND", "this person has no strike for this reservation")
+        }
+        Refusal::SuspensionInvalid { max_days } => No::new(
+            InvalidArgument,
+            "FIELD_INVALID",
+            format!("a suspension ends in the future, and within {max_days} days"),
+        )
+        .with("max_days", max_days),
+
         Refusal::WaitNotFound => {
             No::new(NotFound, "WAITLIST_ENTRY_NOT_FOUND", "you have no such place on a waitlist: list yours")
         }
@@ -300,6 +404,11 @@ fn explained(refusal: Refusal) -> No {
         Refusal::AlreadyWaiting => {
             No::new(AlreadyExists, "ALREADY_WAITING", "you wait for exactly this already: list your places to see it")
         }
+
+        Refusal::TooFlexible { max_starts } => interval_invalid(format!(
+            "it leaves more than {max_starts} starts to choose from: say more closely when you would come"
+        ))
+        .with("max_starts", max_starts),
 
         Refusal::RecipientNotFound { position } => {
             let problem = "there is no user of this name";
@@ -416,6 +525,30 @@ impl From<PasswordError> for Status {
     }
 }
 
+/// More requests than are granted, which this caller has come with.
+#[must_use]
+pub fn too_fast(per_second: u32, wait: Duration) -> Status {
+    let wait = wait.max(Duration::from_millis(1));
+    let message = format!(
+        "more than {per_second} requests a second came from here, nothing was changed: come back in {} ms",
+        wait.as_millis()
+    );
+    No::new(Code::ResourceExhausted, "RATE_LIMITED", message)
+        .with("per_second", per_second)
+        .retry_after(wait)
+        .into_status()
+}
+
+#[must_use]
+pub fn too_many_at_once(what: &str, max: usize) -> Status {
+    let message =
+        format!("there are {max} {what} already, the most that one account may have here: let some end first");
+    No::new(Code::ResourceExhausted, "RATE_LIMITED", message)
+        .with("max", max)
+        .retry_after(OVERLOADED_RETRY)
+        .into_status()
+}
+
 // === What the cluster cannot do at present ===
 
 impl From<WriteError> for Status {
@@ -434,6 +567,20 @@ impl From<WriteError> for Status {
                 "the cluster has more to do than it can take on, nothing was changed: try again in a moment",
             )
             .retry_after(OVERLOADED_RETRY)
+            .into_status(),
+            WriteError::Full => No::new(
+                Code::Unavailable,
+                "STORAGE_FULL",
+                "too few nodes of the cluster have room on their disks, nothing was changed: try again when there is \
+                 some",
+            )
+            .retry_after(STORAGE_FULL_RETRY)
+            .into_status(),
+            WriteError::Expired => No::new(
+                Code::DeadlineExceeded,
+                "DEADLINE_EXCEEDED",
+                "the time of this call was over before anything was done, nothing was changed: give it more",
+            )
             .into_status(),
             WriteError::TooLarge => No::new(
                 Code::InvalidArgument,
@@ -482,10 +629,19 @@ impl From<NotServing> for Status {
             NotServing::NotJoined => ("NOT_SERVING", "this node has not joined a cluster yet: ask another node"),
             NotServing::Forming => ("FORMING", "the cluster is being formed: try again in a moment"),
             NotServing::Draining => ("DRAINING", "this node is shutting down: ask another node"),
+            NotServing::DiskFull => ("STORAGE_FULL", "the disk of this node is full: ask another node"),
             NotServing::Removed => ("NOT_SERVING", "this node was taken out of the cluster: ask another node"),
         };
         No::new(Code::Unavailable, reason, message).retry_after(NOT_SERVING_RETRY).into_status()
     }
+}
+
+/// What followed the token can be told no more in full, but from another one on.
+#[must_use]
+pub fn items_let_go(from_here: &str) -> Status {
+    let message = "this token is too old: the oldest of what came after it made room for newer things; start again \
+                   without a token, or with the one in resume_token";
+    No::new(Code::OutOfRange, "RESUME_TOKEN_EXPIRED", message).with("resume_token", from_here).into_status()
 }
 
 /// The token says nothing in this cluster's history: what followed it cannot be told.

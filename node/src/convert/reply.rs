@@ -232,6 +232,16 @@ pub fn inbox_item(view: &ItemView, owner: &UserName, lineage: u32) -> v1::InboxI
         // Until when is said of the user.
         ItemSubject::Suspended { until: _ } => about(Kind::Suspended, String::new()),
         ItemSubject::WaitExpired { wait } => about(Kind::WaitExpired, names::wait(*wait)),
+        // Clients tell these apart by the reservation that they are about.
+        ItemSubject::HoldExpired { claim } => about(Kind::OfferExpired, names::reservation(*claim)),
+        ItemSubject::Released { claim } | ItemSubject::CancelledLate { claim } => {
+            about(Kind::NoShow, names::reservation(*claim))
+        }
+        ItemSubject::Moved { claim } => about(Kind::Displaced, names::reservation(*claim)),
+        ItemSubject::BookedForYou { claim } => about(Kind::OfferMade, names::reservation(*claim)),
+        ItemSubject::SeatReported { claim, until: _ } | ItemSubject::StrikeWaived { claim } => {
+            about(Kind::Unspecified, names::reservation(*claim))
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use carrel_domain::account::{PasswordHash, Role};
 use carrel_domain::claim::StateName;
 use carrel_domain::id::{Position, RequestId};
 use carrel_domain::inbox::RECIPIENTS_MAX;
-use carrel_domain::request::{Action, Need, Place};
+use carrel_domain::request::{Action, Need, Place, Wish};
 use carrel_domain::text::{Glob, MessageText, Slug, Title, UserName};
 use carrel_domain::time::Interval;
 use carrel_proto::v1;
@@ -217,13 +217,13 @@ pub fn create_reservation(request: &v1::CreateReservationRequest) -> Result<Acti
     let seat = fields.take(names::parse_seat("seat", seat));
     let interval = fields.take(from_interval("interval", *interval));
     match (seat, interval) {
-        (Some(seat), Some(interval)) => Ok(Action::Reserve { seat, interval }),
+        (Some(seat), Some(interval)) => Ok(Action::Reserve { wish: Wish::of_seat(seat, interval) }),
         _ => Err(fields.into_invalid()),
     }
 }
 
 pub fn check_in(request: &v1::CheckInRequest) -> Result<Action, Invalid> {
-    Ok(Action::CheckIn { claim: names::parse_reservation("name", &request.name)? })
+    Ok(Action::CheckIn { claim: names::parse_reservation("name", &request.name)?, proof: None })
 }
 
 pub fn check_out(request: &v1::CheckOutRequest) -> Result<Action, Invalid> {
@@ -231,7 +231,7 @@ pub fn check_out(request: &v1::CheckOutRequest) -> Result<Action, Invalid> {
 }
 
 pub fn cancel_reservation(request: &v1::CancelReservationRequest) -> Result<Action, Invalid> {
-    Ok(Action::Cancel { claim: names::parse_reservation("name", &request.name)? })
+    Ok(Action::Cancel { claim: names::parse_reservation("name", &request.name)?, reason: None })
 }
 
 /// The state to list; none: any.

@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status};
 use crate::convert::refusal::{credentials_invalid, to_status};
 use crate::convert::time::to_timestamp;
 use crate::convert::{names, reply, request};
+use crate::grpc::bounds::Deadline;
 use crate::grpc::call::Call;
 use crate::grpc::front::Front;
 use crate::grpc::library::Library;
@@ -37,6 +38,7 @@ impl<L: Library> AuthService for Auth<L> {
 
     /// Says and takes the same whether the name or the password is wrong.
     async fn login(&self, request: Request<LoginRequest>) -> Result<Response<LoginResponse>, Status> {
+        let deadline = Deadline::of(&request);
         let LoginRequest { user_id, password } = request.into_inner();
         if password.len() > request::PASSWORD_BYTES_MAX {
             return Err(credentials_invalid());
@@ -53,7 +55,7 @@ impl<L: Library> AuthService for Auth<L> {
             let action = Action::StartSession { user, password, token: token_digest };
             // Not recorded: an answer that is lost costs one session that nobody uses.
             let entry = carrel_domain::request::Request { caller: Caller::Anonymous, retry: None, action };
-            match self.0.done(self.0.library.write(entry).await?) {
+            match self.0.done(self.0.library.write(entry, deadline.remaining()).await?) {
                 Ok(done) => return Ok(Response::new(done.login(token.to_text())?)),
                 Err(Refusal::PasswordChanged) => {}
                 Err(Refusal::UserNotFound) => return Err(credentials_invalid()),

@@ -1,7 +1,7 @@
 //! What is true of every call whatever its method: how large a request may be, how long an answer may take, and that no
 //! text of the machinery reaches a client.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -18,6 +18,7 @@ use crate::grpc::front::Front;
 use crate::grpc::library::Library;
 use crate::grpc::session;
 use crate::replica::Freshness;
+use crate::timeout;
 
 pub const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 /// Of the catalogue service: the largest catalogue, written out.
@@ -28,8 +29,27 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const IMPORT: &str = "/carrel.v1.CatalogService/ImportCatalog";
 const CATALOG_SERVICE: &str = "/carrel.v1.CatalogService/";
 
-/// Ends a call whose answer does not begin in time.
-pub async fn in_time(request: Request, next: Next) -> Response {
+/// When the caller stops waiting, which every call has from [`in_time`]. What is asked of others on its behalf is asked
+/// with what remains of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline(Instant);
+
+impl Deadline {
+    #[must_use]
+    pub fn of<M>(request: &tonic::Request<M>) -> Self {
+        request.extensions().get().copied().unwrap_or_else(|| Self(Instant::now() + ANSWER_TIMEOUT))
+    }
+
+    #[must_use]
+    pub fn remaining(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+}
+
+/// Ends a call whose answer does not begin in time. What the caller's own time is, the server's outermost part sees to.
+pub async fn in_time(mut request: Request, next: Next) -> Response {
+    let within = timeout::of(request.headers()).map_or(ANSWER_TIMEOUT, |within| within.min(ANSWER_TIMEOUT));
+    request.extensions_mut().insert(Deadline(Instant::now() + within));
     match tokio::time::timeout(ANSWER_TIMEOUT, next.run(request)).await {
         Ok(response) => response,
         Err(_) => refusal::took_too_long(ANSWER_TIMEOUT).into_http(),

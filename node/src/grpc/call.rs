@@ -10,11 +10,13 @@ use tonic::Status;
 
 use crate::convert::invalid::Invalid;
 use crate::convert::request::request_id;
+use crate::grpc::bounds::Deadline;
 use crate::grpc::session;
 
 #[derive(Debug)]
 pub struct Call<M> {
     pub message: M,
+    pub deadline: Deadline,
     caller: Caller,
     retry: Option<RetryKey>,
 }
@@ -26,7 +28,7 @@ impl<M: Mutation> Call<M> {
     /// If no session is named, or the request id is none.
     pub fn of_session(request: tonic::Request<M>) -> Result<Self, Status> {
         let caller = Caller::Session(session::named_by(request.metadata())?);
-        Self::by(caller, request.into_inner())
+        Self::by(caller, request)
     }
 
     /// By whoever.
@@ -34,12 +36,14 @@ impl<M: Mutation> Call<M> {
     /// # Errors
     /// If the request id is none.
     pub fn of_anybody(request: tonic::Request<M>) -> Result<Self, Status> {
-        Self::by(Caller::Anonymous, request.into_inner())
+        Self::by(Caller::Anonymous, request)
     }
 
-    fn by(caller: Caller, mut message: M) -> Result<Self, Status> {
+    fn by(caller: Caller, request: tonic::Request<M>) -> Result<Self, Status> {
+        let deadline = Deadline::of(&request);
+        let mut message = request.into_inner();
         let retry = retry_key(&mut message)?;
-        Ok(Self { message, caller, retry })
+        Ok(Self { message, deadline, caller, retry })
     }
 
     /// What goes into the log.
@@ -63,6 +67,11 @@ pub trait Mutation: Message {
 
 macro_rules! mutations {
     ($($request:ident $method:literal $($secret:ident)?;)*) => {
+        /// Whether calls on this path change something.
+        pub fn is_mutation(path: &str) -> bool {
+            matches!(path.strip_prefix('/'), Some($($method)|*))
+        }
+
         $(impl Mutation for v1::$request {
             const METHOD: &'static str = $method;
 

@@ -27,12 +27,12 @@ use crate::convert::refusal;
 use crate::grpc::session::named_by;
 use crate::grpc::{backup, cluster_watch};
 use crate::live::LiveNode;
-use crate::raft::identity::IdentityError;
-use crate::raft::membership::{AdminError, ClusterStatus, LogPosition, MemberStatus, Role};
+use crate::raft::identity::{IdentityError, MemberOf};
+use crate::raft::membership::{AdminError, ClusterStatus, LogPosition, MemberStatus, OwnVote, Role};
 use crate::raft::node::{Identity, JoinError};
 use crate::raft::snapshots::StateHash;
 use crate::replica::Freshness;
-use crate::tls::Dialler;
+use crate::tls::{Certificate, InUse, KeysInUse, Tls, ToClients};
 
 /// Marks a call that came by way of another node.
 const PASSED_ON: &str = "carrel-passed-on";
@@ -57,7 +57,8 @@ pub struct Cluster {
     node: LiveNode,
     clients: Arc<Urls>,
     /// For those that are `https://`.
-    to_clients: Option<Dialler>,
+    to_clients: ToClients,
+    keys: InUse,
     door: Door,
     /// Ends the streams.
     draining: CancellationToken,
@@ -70,14 +71,15 @@ impl Cluster {
     pub fn service(
         node: LiveNode,
         clients: Urls,
-        to_clients: Option<Dialler>,
+        tls: &Tls,
         door: Door,
         draining: CancellationToken,
     ) -> ClusterServiceServer<Self> {
         ClusterServiceServer::new(Self {
             node,
             clients: Arc::new(clients),
-            to_clients,
+            to_clients: tls.to_clients(),
+            keys: tls.in_use(),
             door,
             draining,
             watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
@@ -123,7 +125,7 @@ impl Cluster {
         let (Some(url), None) = (url, request.metadata().get(PASSED_ON)) else { return Err(not_done(&not_leader)) };
         let address: Uri = url.parse().map_err(|_| not_done(&not_leader))?;
         let in_time = |endpoint: Endpoint| endpoint.connect_timeout(PASS_ON_LIMIT).timeout(PASS_ON_LIMIT);
-        let channel = match (address.scheme_str(), &self.to_clients) {
+        let channel = match (address.scheme_str(), self.to_clients.dialler()) {
             (Some("https"), Some(dialler)) => dialler.connect_lazily(address, in_time),
             // Whom to trust is not configured here, so the caller goes there.
             (Some("https"), None) => return Err(not_done(&not_leader)),
@@ -151,6 +153,11 @@ impl Cluster {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             membership_committed: status.is_membership_committed,
             removed_node_ids: status.removed.iter().copied().collect(),
+            removed: status.is_removed,
+            vote: status.vote.map(|OwnVote { term, node_id, committed }| wire::Vote { term, node_id, committed }),
+            since_quorum_ack_ms: status.since_quorum_ack.map(whole_ms),
+            cluster_keys: self.keys.cluster().as_ref().map(keys),
+            client_keys: self.keys.clients().as_ref().map(keys),
         }
     }
 
@@ -173,7 +180,7 @@ impl Cluster {
             reachable: member.says.is_some(),
             matched_index: member.matched_index,
             state_hash: said.state_hash.map(state_hash),
-            since_ack_ms: member.since_ack.map(|since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
+            since_ack_ms: member.since_ack.map(whole_ms),
         }
     }
 }
@@ -185,8 +192,10 @@ impl ClusterService for Cluster {
         request: Request<wire::InitializeRequest>,
     ) -> Result<Response<wire::InitializeResponse>, Status> {
         self.admin_port_only()?;
-        let wire::InitializeRequest { cluster_id, wanted_voters } = request.into_inner();
-        let initialized = self.node.initialize(uuid("cluster_id", &cluster_id)?, wanted_voters).await;
+        let wire::InitializeRequest { cluster_id, wanted_voters, seed_incarnation } = request.into_inner();
+        let cluster_id = uuid("cluster_id", &cluster_id)?;
+        let seed = uuid("seed_incarnation", &seed_incarnation)?;
+        let initialized = self.node.initialize(cluster_id, seed, wanted_voters).await;
         let initialized = initialized.map_err(|error| not_joined(&error))?;
         Ok(Response::new(wire::InitializeResponse { identity: Some(identity(&initialized)) }))
     }
@@ -206,12 +215,13 @@ impl ClusterService for Cluster {
         let Some(given) = request.into_inner().identity else {
             return Err(Status::invalid_argument("identity is missing"));
         };
-        let own = self.node.identity();
-        if uuid("identity.incarnation", &given.incarnation)? != own.incarnation {
-            return Err(admin_refusal(Code::FailedPrecondition, "OTHER_INCARNATION", "this volume is another one"));
-        }
+        let incarnation = uuid("identity.incarnation", &given.incarnation)?;
         let cluster_id = uuid("identity.cluster_id", &given.cluster_id)?;
-        let joined = self.node.join(cluster_id, given.lineage, given.node_id).await;
+        if given.node_id == 0 {
+            return Err(Status::invalid_argument("identity.node_id is missing: AllocateNode hands it out"));
+        }
+        let place = MemberOf { cluster_id, lineage: given.lineage, node_id: given.node_id };
+        let joined = self.node.join(incarnation, given.ordinal, place).await;
         joined.map_err(|error| not_joined(&error))?;
         Ok(Response::new(wire::JoinResponse {}))
     }
@@ -221,7 +231,9 @@ impl ClusterService for Cluster {
         request: Request<wire::AddLearnerRequest>,
     ) -> Result<Response<wire::AddLearnerResponse>, Status> {
         self.admin_port_only()?;
-        self.node.add_learner(request.into_inner().node_id).await.map_err(|error| not_done(&error))?;
+        let wire::AddLearnerRequest { node_id, expected_membership_log_id } = request.into_inner();
+        let expected = looked_at(expected_membership_log_id)?;
+        self.node.add_learner(node_id, expected).await.map_err(|error| not_done(&error))?;
         Ok(Response::new(wire::AddLearnerResponse {}))
     }
 
@@ -231,11 +243,8 @@ impl ClusterService for Cluster {
     ) -> Result<Response<wire::ChangeVotersResponse>, Status> {
         self.admin_port_only()?;
         let wire::ChangeVotersRequest { voters, expected_membership_log_id } = request.into_inner();
-        let Some(expected) = expected_membership_log_id else {
-            return Err(Status::invalid_argument("expected_membership_log_id is missing: take it from GetStatus"));
-        };
+        let expected = looked_at(expected_membership_log_id)?;
         let voters: BTreeSet<u64> = voters.into_iter().collect();
-        let expected = LogPosition { term: expected.term, index: expected.index };
         self.node.change_voters(voters, expected).await.map_err(|error| not_done(&error))?;
         Ok(Response::new(wire::ChangeVotersResponse {}))
     }
@@ -324,8 +333,30 @@ pub(super) fn state_hash(StateHash { index, sha256 }: StateHash) -> wire::StateH
     wire::StateHash { index, sha256: sha256.to_vec() }
 }
 
+fn keys(in_use: &KeysInUse) -> wire::Keys {
+    let certificate = |certificate: &Certificate| wire::Certificate {
+        sha256: certificate.sha256.to_vec(),
+        not_after: certificate.not_after.map(|at| prost_types::Timestamp { seconds: at, nanos: 0 }),
+    };
+    wire::Keys {
+        shown: Some(certificate(&in_use.shown)),
+        authorities: in_use.authorities.iter().map(certificate).collect(),
+    }
+}
+
+fn whole_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn too_many(what: &str) -> Status {
     admin_refusal(Code::ResourceExhausted, "TOO_MANY_STREAMS", format!("too many {what} at once on this node"))
+}
+
+/// The membership on which a change was decided.
+fn looked_at(expected: Option<wire::LogId>) -> Result<LogPosition, Status> {
+    let missing = || Status::invalid_argument("expected_membership_log_id is missing: take it from GetStatus");
+    let wire::LogId { term, index } = expected.ok_or_else(missing)?;
+    Ok(LogPosition { term, index })
 }
 
 fn uuid(field: &str, text: &str) -> Result<Uuid, Status> {
@@ -341,6 +372,8 @@ fn not_joined(error: &JoinError) -> Status {
     let (code, reason) = match error {
         JoinError::Identity(IdentityError::Io { .. }) => (Code::FailedPrecondition, "VOLUME_UNUSABLE"),
         JoinError::Identity(_) => (Code::FailedPrecondition, "OTHER_IDENTITY"),
+        JoinError::OtherIncarnation { .. } => (Code::FailedPrecondition, "OTHER_INCARNATION"),
+        JoinError::OtherOrdinal { .. } => (Code::FailedPrecondition, "OTHER_ORDINAL"),
         JoinError::Start(_) => (Code::Internal, "NOT_STARTED"),
         JoinError::Stopping => (Code::Unavailable, "DRAINING"),
         JoinError::NoVoters => (Code::InvalidArgument, "NO_VOTERS"),
@@ -371,9 +404,41 @@ fn not_done(error: &AdminError) -> Status {
         AdminError::NoSuccessor => (Code::FailedPrecondition, "NO_SUCCESSOR"),
         AdminError::NotTakenOver => (Code::DeadlineExceeded, "NOT_TAKEN_OVER"),
         AdminError::SnapshotNotWritten => (Code::DeadlineExceeded, "SNAPSHOT_NOT_WRITTEN"),
+        AdminError::NothingApplied => (Code::FailedPrecondition, "NOTHING_APPLIED"),
         AdminError::Refused(_) => (Code::FailedPrecondition, "REFUSED"),
         AdminError::Unknown => (Code::Unavailable, "OUTCOME_UNKNOWN"),
         AdminError::Stopped(_) => (Code::Unavailable, "STOPPED"),
     };
-    admin_refusal(code, reason, error.to_string())
+    let details = ErrorDetails::with_error_info(reason, ERROR_DOMAIN, figures(error));
+    Status::with_error_details(code, error.to_string(), details)
+}
+
+/// What the message says in numbers, for programs.
+fn figures(error: &AdminError) -> HashMap<String, String> {
+    let count = |count: usize| count as u64;
+    let figures = match *error {
+        AdminError::NotLeader { leader: Some(leader) } => vec![("leader", leader)],
+        AdminError::MembershipChanged { current: Some(LogPosition { term, index }) } => {
+            vec![("term", term), ("index", index)]
+        }
+        AdminError::WouldLoseQuorum { whose: _, healthy, voters, needed }
+        | AdminError::IsVoter { id: _, healthy, voters, needed } => {
+            vec![("healthy", count(healthy)), ("voters", count(voters)), ("needed", count(needed))]
+        }
+        AdminError::NotAMember(id) => vec![("node_id", id)],
+        AdminError::NotJoined
+        | AdminError::NotLeader { leader: None }
+        | AdminError::MembershipChanged { current: None }
+        | AdminError::ChangeUnderWay
+        | AdminError::NoVoters
+        | AdminError::NoSuccessor
+        | AdminError::NotTakenOver
+        | AdminError::SnapshotNotWritten
+        | AdminError::NothingApplied
+        | AdminError::NoQuorum
+        | AdminError::Refused(_)
+        | AdminError::Unknown
+        | AdminError::Stopped(_) => Vec::new(),
+    };
+    figures.into_iter().map(|(name, figure)| (name.to_owned(), figure.to_string())).collect()
 }

@@ -74,6 +74,9 @@ struct Seen {
     term: u64,
     membership: Option<wire::LogId>,
     is_membership_committed: bool,
+    formed: bool,
+    /// The node that answers was.
+    removed: bool,
     reachable: Vec<(u64, bool)>,
 }
 
@@ -84,6 +87,8 @@ impl Seen {
             term: status.term,
             membership: status.membership_log_id,
             is_membership_committed: status.membership_committed,
+            formed: status.formed,
+            removed: status.removed,
             reachable: status.nodes.iter().map(|node| (node.id, node.reachable)).collect(),
         }
     }

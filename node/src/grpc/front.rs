@@ -14,6 +14,7 @@ use crate::convert::refusal::to_status;
 use crate::convert::token::ResumeToken;
 use crate::convert::{refusal, reply, request};
 use crate::grpc::call::{Call, Mutation};
+use crate::grpc::fair_share::FairShare;
 use crate::grpc::library::Library;
 use crate::passwords::Passwords;
 use crate::replica::{Freshness, View};
@@ -22,13 +23,19 @@ use crate::replica::{Freshness, View};
 pub struct Front<L> {
     pub library: Arc<L>,
     pub passwords: Passwords,
+    pub fair_share: FairShare,
     /// Cancelled once the node is to go away: streams say so and end.
     pub draining: CancellationToken,
 }
 
 impl<L> Clone for Front<L> {
     fn clone(&self) -> Self {
-        Self { library: self.library.clone(), passwords: self.passwords.clone(), draining: self.draining.clone() }
+        Self {
+            library: self.library.clone(),
+            passwords: self.passwords.clone(),
+            fair_share: self.fair_share.clone(),
+            draining: self.draining.clone(),
+        }
     }
 }
 
@@ -40,7 +47,7 @@ impl<L: Library> Front<L> {
 
     /// The answer as it is, for those who have more to say about a refusal.
     pub async fn ask<M: Mutation>(&self, call: &Call<M>, action: Action) -> Result<Answer, Status> {
-        Ok(self.library.write(call.asking_for(action)).await?)
+        Ok(self.library.write(call.asking_for(action), call.deadline.remaining()).await?)
     }
 
     pub fn done(&self, answer: Answer) -> Result<Done, Refusal> {
@@ -88,7 +95,9 @@ macro_rules! expected {
             | Reply::Claim(_)
             | Reply::Wait(_)
             | Reply::Message(_)
-            | Reply::Unread { .. } => Err(refusal::to_status(Refusal::RequestIdReused)),
+            | Reply::Unread { .. }
+            | Reply::Claims(_)
+            | Reply::Closure(_) => Err(refusal::to_status(Refusal::RequestIdReused)),
         }
     };
 }

@@ -1,13 +1,14 @@
 //! One list of everything that happened to a person.
 
-use carrel_domain::id::Position;
+use carrel_domain::id::{Position, UserId};
+use carrel_domain::state::State;
 use carrel_proto::v1::inbox_service_server::InboxService;
 use carrel_proto::v1::{
     AdvanceReadCursorRequest, AdvanceReadCursorResponse, ListInboxRequest, ListInboxResponse, WatchInboxRequest,
 };
 use tonic::{Request, Response, Status};
 
-use crate::convert::refusal::{resume_token_expired, to_status};
+use crate::convert::refusal::{items_let_go, resume_token_expired, to_status};
 use crate::convert::token::ResumeToken;
 use crate::convert::{reply, request};
 use crate::grpc::call::Call;
@@ -35,6 +36,9 @@ impl<L: Library> InboxService for Inbox<L> {
         }
         let viewer = view.viewer(session).map_err(to_status)?;
         let lineage = self.front.library.lineage();
+        if let Some(token) = after {
+            nothing_let_go(&view, viewer.user.id, token)?;
+        }
         let read_up_to = if unread_only { view.read_up_to(viewer.user.id) } else { Position::default() };
         let after = after.map_or(read_up_to, |token| token.position.max(read_up_to));
         let page = view.inbox(viewer.user.id, after, limit);
@@ -60,10 +64,12 @@ impl<L: Library> InboxService for Inbox<L> {
             view = self.front.reach(view, token).await?;
         }
         let user = view.viewer(session).map_err(to_status)?.user;
+        if let Some(token) = after {
+            nothing_let_go(&view, user.id, token)?;
+        }
         let cursor = after.map_or_else(|| view.read_up_to(user.id), |token| token.position);
-        Ok(Response::new(
-            InboxWatch { front: self.front.clone(), patience: self.patience, session, user, cursor }.begin(view),
-        ))
+        let (front, patience, let_go) = (self.front.clone(), self.patience, view.let_go_up_to(user.id));
+        Ok(Response::new(InboxWatch { front, patience, session, user, cursor, let_go }.begin(view)))
     }
 
     async fn advance_read_cursor(
@@ -78,4 +84,13 @@ impl<L: Library> InboxService for Inbox<L> {
         let done = self.front.write(&call, request::advance_read_cursor(position)).await?;
         Ok(Response::new(AdvanceReadCursorResponse { unread_count: done.unread_count()?, commit: Some(done.commit) }))
     }
+}
+
+/// Whether everything that came after the token is still there.
+fn nothing_let_go(view: &State, user: UserId, ResumeToken { lineage, position }: ResumeToken) -> Result<(), Status> {
+    let let_go = view.let_go_up_to(user);
+    if position >= let_go {
+        return Ok(());
+    }
+    Err(items_let_go(&ResumeToken { lineage, position: let_go }.encode()))
 }

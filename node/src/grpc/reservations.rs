@@ -2,7 +2,7 @@
 
 use carrel_domain::claim::Claim;
 use carrel_domain::refusal::Refusal;
-use carrel_domain::request::Action;
+use carrel_domain::request::{Action, Place, SeatName, Wish};
 use carrel_proto::v1::reservation_service_server::ReservationService;
 use carrel_proto::v1::{
     CancelReservationRequest, CancelReservationResponse, CheckInRequest, CheckInResponse, CheckOutRequest,
@@ -104,9 +104,13 @@ impl<L: Library> Reservations<L> {
     /// With seats that are free instead, as far as this node can tell: they are looked up afresh each time and promise
     /// nothing.
     async fn taken(&self, action: &Action, index: u64) -> Status {
-        let Action::Reserve { seat, interval } = action else { return to_status(Refusal::SeatTaken) };
+        let Action::Reserve { wish: Wish { need, interval, .. } } = action else {
+            return to_status(Refusal::SeatTaken);
+        };
+        let Place::Seat { branch, seat } = need.place.clone() else { return to_status(Refusal::SeatTaken) };
+        let seat = SeatName { branch, seat };
         let lineage = self.0.library.lineage();
         let view = self.0.library.read(Freshness::AtLeast { lineage, index }).await;
-        seat_taken(&view.map(|view| view.alternatives(seat, *interval)).unwrap_or_default())
+        seat_taken(&view.map(|view| view.alternatives(&seat, *interval)).unwrap_or_default())
     }
 }

@@ -26,9 +26,11 @@ use tonic_health::server::HealthReporter;
 use tonic_web::GrpcWebLayer;
 use tower::Service;
 
+use crate::connections::Held;
 use crate::grpc::auth::Auth;
 use crate::grpc::bounds::{self, CATALOG_BYTES_MAX, MESSAGE_BYTES_MAX};
 use crate::grpc::catalog::Catalog;
+use crate::grpc::fair_share::admit;
 use crate::grpc::front::Front;
 use crate::grpc::inbox::Inbox;
 use crate::grpc::library::Library;
@@ -40,7 +42,6 @@ use crate::grpc::users::Users;
 use crate::grpc::waitlist::Waitlist;
 use crate::grpc::watch::Patience;
 use crate::page::{self, ClusterSource};
-use crate::tls::Connection;
 
 /// For calls under way when the node goes; streams end by themselves at once.
 const GRACE: Duration = Duration::from_secs(5);
@@ -48,6 +49,11 @@ const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Of one connection. The page of a browser opens a handful, a proxy may carry a building.
 const STREAMS_PER_CONNECTION_MAX: u32 = 1_024;
+/// Calls of one connection that were called off before this node has looked at them. Whoever opens calls only to reset
+/// them makes work without end. After a pause of this node there may be some, and then the client connects again.
+const CALLED_OFF_MAX: usize = 256;
+/// All headers of a call: a session token, a trace and whatever proxies add.
+const HEADER_BYTES_MAX: u32 = 16 << 10;
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 
@@ -63,6 +69,12 @@ impl ClientPort {
     /// With the services of the library itself.
     #[must_use]
     pub fn new<L: Library>(front: &Front<L>) -> Self {
+        Self::with_patience(front, Patience::default())
+    }
+
+    /// As [`ClientPort::new`], with streams that wait so long.
+    #[must_use]
+    pub fn with_patience<L: Library>(front: &Front<L>, patience: Patience) -> Self {
         macro_rules! small {
             ($server:ident, $service:expr) => {
                 $server::new($service).max_decoding_message_size(MESSAGE_BYTES_MAX)
@@ -76,7 +88,7 @@ impl ClientPort {
             .with(small!(SeatServiceServer, Seats(front.clone())))
             .with(small!(ReservationServiceServer, Reservations(front.clone())))
             .with(small!(WaitlistServiceServer, Waitlist(front.clone())))
-            .with(small!(InboxServiceServer, Inbox { front: front.clone(), patience: Patience::default() }))
+            .with(small!(InboxServiceServer, Inbox { front: front.clone(), patience }))
             .with(small!(MessageServiceServer, Messages(front.clone())))
     }
 
@@ -121,6 +133,7 @@ impl ClientPort {
             .layer(from_fn(bounds::in_our_words))
             .layer(from_fn_with_state(front.clone(), bounds::large_from_admins))
             .layer(from_fn(bounds::in_time))
+            .layer(from_fn_with_state(front.clone(), admit))
             .layer(from_fn_with_state(metrics, measure))
             .layer(GrpcWebLayer::new());
         let library = front.library.clone();
@@ -137,7 +150,7 @@ impl ClientPort {
 /// If the port cannot be served.
 pub async fn serve(
     router: axum::Router,
-    incoming: impl Stream<Item = Result<Connection, Infallible>> + Send,
+    incoming: impl Stream<Item = Result<Held, Infallible>> + Send,
     draining: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     let serving = tonic::transport::Server::builder()
@@ -145,6 +158,8 @@ pub async fn serve(
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+        .http2_max_pending_accept_reset_streams(Some(CALLED_OFF_MAX))
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .serve_with_incoming_shutdown(router, incoming, draining.clone().cancelled_owned());

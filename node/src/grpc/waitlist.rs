@@ -29,7 +29,7 @@ impl<L: Library> WaitlistService for Waitlist<L> {
     ) -> Result<Response<JoinWaitlistResponse>, Status> {
         let call = Call::of_session(request)?;
         let (need, interval) = request::join_waitlist(&call.message)?;
-        let answer = self.0.ask(&call, Action::JoinWaitlist { need: need.clone(), interval }).await?;
+        let answer = self.0.ask(&call, Action::JoinWaitlist { need: need.clone(), interval, minutes: None }).await?;
         let done = self.0.done(answer).map_err(|refusal| {
             let (Place::Seat { branch, .. } | Place::Area { branch, .. } | Place::Branch { branch }) = &need.place;
             let unknown = (refusal == Refusal::SeatNotFound)

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use crate::convert::refusal::{slow_consumer, to_status};
+use crate::convert::refusal::{items_let_go, slow_consumer, to_status};
 use crate::convert::reply;
 use crate::convert::token::ResumeToken;
 use crate::grpc::front::Front;
@@ -21,8 +21,8 @@ use crate::replica::View;
 
 pub type WatchStream = ReceiverStream<Result<WatchInboxResponse, Status>>;
 
-/// Events on their way to one reader: a screenful.
-const EVENTS_MAX: usize = 64;
+/// Events on their way to one reader: a screenful. There may be thousands of readers, and a message has 4 KiB.
+const EVENTS_MAX: usize = 16;
 /// However fast the log grows, a stream looks at most 50 times a second.
 const PACE: Duration = Duration::from_millis(20);
 /// Items read from a view at once.
@@ -52,6 +52,8 @@ pub struct InboxWatch<L> {
     pub user: UserView,
     /// Everything up to here has been told.
     pub cursor: Position,
+    /// What was gone when it began, and nobody expects.
+    pub let_go: Position,
 }
 
 /// Why a stream is over.
@@ -117,6 +119,11 @@ impl<L: Library> InboxWatch<L> {
     /// Whether there was any.
     async fn tell_news(&mut self, view: &View, events: &Sender) -> Result<bool, End> {
         view.session_user(self.session).map_err(|refusal| End::Refused(to_status(refusal)))?;
+        let let_go = view.let_go_up_to(self.user.id);
+        if self.let_go < let_go && self.cursor < let_go {
+            let token = ResumeToken { lineage: self.front.library.lineage(), position: let_go };
+            return Err(End::Refused(items_let_go(&token.encode())));
+        }
         let mut told = false;
         while view.newest_item(self.user.id) > self.cursor {
             let page = view.inbox(self.user.id, self.cursor, BATCH);

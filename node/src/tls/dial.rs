@@ -17,7 +17,7 @@ use tower::service_fn;
 use super::roles;
 
 /// How to call, for now.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Dialling {
     /// Grows with each change.
     pub(super) number: u64,
@@ -33,6 +33,11 @@ pub struct Dialler {
 impl Dialler {
     pub(super) fn new(now: watch::Receiver<Dialling>) -> Self {
         Self { now }
+    }
+
+    /// One that does not follow any files.
+    pub(super) fn fixed(dialling: Dialling) -> Self {
+        Self::new(watch::channel(dialling).1)
     }
 
     /// Another one than before: what was connected earlier showed an older certificate.

@@ -11,6 +11,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::TlsError;
+use super::certificate::{Certificate, KeysInUse};
 
 /// Authorities to trust; several while they change.
 pub(super) const AUTHORITIES: &str = "ca.crt";
@@ -56,6 +57,15 @@ impl Contents {
             roots.add(authority).map_err(|source| TlsError::Authorities { source })?;
         }
         Ok(Some(Arc::new(roots)))
+    }
+
+    pub(super) fn in_use(&self) -> Result<KeysInUse, TlsError> {
+        let authorities = match &self.authorities {
+            Some(bytes) => certificates(AUTHORITIES, bytes)?.iter().map(Certificate::of).collect(),
+            None => Vec::new(),
+        };
+        let shown = certificates(CHAIN, &self.chain)?.first().map(Certificate::of).ok_or(TlsError::Empty(CHAIN))?;
+        Ok(KeysInUse { shown, authorities })
     }
 
     pub(super) fn pair(&self) -> Result<Pair, TlsError> {

@@ -9,11 +9,13 @@
 //! certificate the new authorities no longer accept is cut. Files that make no sense are refused, and the old keys
 //! serve on.
 
+mod certificate;
 mod dial;
 mod files;
 mod incoming;
 mod roles;
 
+pub use certificate::{Certificate, KeysInUse};
 pub use dial::Dialler;
 pub use incoming::{Connection, Gate, incoming};
 
@@ -82,7 +84,45 @@ pub struct Tls {
     admin: Option<Gate>,
     clients: Option<Gate>,
     to_peers: Option<Dialler>,
-    to_clients: Option<Dialler>,
+    to_clients: ToClients,
+    in_use: InUse,
+}
+
+/// To the client ports of other nodes: trusting what clients trust if that is known here, else what peers trust.
+#[derive(Clone, Debug, Default)]
+pub struct ToClients {
+    like_clients: Option<watch::Receiver<Option<Dialling>>>,
+    like_peers: Option<Dialler>,
+}
+
+impl ToClients {
+    /// As the files say now; none where nothing says whom to trust.
+    #[must_use]
+    pub fn dialler(&self) -> Option<Dialler> {
+        let like_clients = self.like_clients.as_ref().and_then(|now| now.borrow().clone());
+        like_clients.map(Dialler::fixed).or_else(|| self.like_peers.clone())
+    }
+}
+
+/// What is shown and trusted at this moment. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct InUse {
+    cluster: Option<watch::Receiver<KeysInUse>>,
+    clients: Option<watch::Receiver<KeysInUse>>,
+}
+
+impl InUse {
+    /// Between nodes, and on the admin port.
+    #[must_use]
+    pub fn cluster(&self) -> Option<KeysInUse> {
+        self.cluster.as_ref().map(|now| now.borrow().clone())
+    }
+
+    /// On the client port.
+    #[must_use]
+    pub fn clients(&self) -> Option<KeysInUse> {
+        self.clients.as_ref().map(|now| now.borrow().clone())
+    }
 }
 
 /// Keeps a [`Tls`] as its files are.
@@ -130,13 +170,22 @@ impl Tls {
             reloads.with_label_values(&[outcome]);
         }
         let refusals = counter("tls_handshakes_refused_total", "Connections without a right certificate.", &["port"]);
-        let mut tls = Self { peers: None, admin: None, clients: None, to_peers: None, to_clients: None };
+        let mut tls = Self {
+            peers: None,
+            admin: None,
+            clients: None,
+            to_peers: None,
+            to_clients: ToClients::default(),
+            in_use: InUse::default(),
+        };
         let mut sources = Vec::new();
         if let Some(dir) = &directories.cluster {
             let hosts = roles::peers(peers)?;
             let admin = roles::admin();
             let contents = Contents::read(dir)?;
             let first = ClusterKeys::new(&contents, &hosts, &admin, 0)?;
+            let (in_use_now, in_use) = watch::channel(contents.in_use()?);
+            tls.in_use.cluster = Some(in_use);
             let (peers_now, peers) = watch::channel(first.peers);
             let (admin_now, admins) = watch::channel(first.admin);
             let (dial_now, dial) = watch::channel(first.dial);
@@ -144,15 +193,17 @@ impl Tls {
             tls.peers = Some(Gate::new("peers", peers, &refusals));
             tls.admin = Some(Gate::new("admin", admins, &refusals));
             tls.to_peers = Some(Dialler::new(dial));
-            tls.to_clients = Some(Dialler::new(anybody));
+            tls.to_clients.like_peers = Some(Dialler::new(anybody));
             let take = move |contents: &Contents| {
                 let number = dial_now.borrow().number + 1;
                 let keys = ClusterKeys::new(contents, &hosts, &admin, number)?;
+                let in_use = contents.in_use()?;
                 // What this node shows first, then what it asks for.
                 dial_now.send_replace(keys.dial);
                 anybody_now.send_replace(keys.dial_anybody);
                 peers_now.send_replace(keys.peers);
                 admin_now.send_replace(keys.admin);
+                in_use_now.send_replace(in_use);
                 Ok(())
             };
             sources.push(Source { dir: dir.clone(), seen: contents, take: Box::new(take) });
@@ -162,20 +213,18 @@ impl Tls {
             let pair = contents.pair()?;
             let (port_now, port) = watch::channel(Port { server: for_clients(&pair)?, verifier: None });
             tls.clients = Some(Gate::new("clients", port, &refusals));
-            // A node that passes a call on trusts what clients trust; without ca.crt, what peers trust.
-            let first = contents.authorities()?.map(|roots| dial_anybody(roots, 0)).transpose()?;
-            let dial_now = first.map(|first| {
-                let (dial_now, dial) = watch::channel(first);
-                tls.to_clients = Some(Dialler::new(dial));
-                dial_now
-            });
+            let dialling =
+                |contents: &Contents| contents.authorities()?.map(|roots| dial_anybody(roots, 0)).transpose();
+            let (dial_now, dial) = watch::channel(dialling(&contents)?);
+            tls.to_clients.like_clients = Some(dial);
+            let (in_use_now, in_use) = watch::channel(contents.in_use()?);
+            tls.in_use.clients = Some(in_use);
             let take = move |contents: &Contents| {
                 let server = for_clients(&contents.pair()?)?;
-                if let (Some(dial_now), Some(roots)) = (&dial_now, contents.authorities()?) {
-                    let number = dial_now.borrow().number + 1;
-                    dial_now.send_replace(dial_anybody(roots, number)?);
-                }
+                let (dialling, in_use) = (dialling(contents)?, contents.in_use()?);
+                dial_now.send_replace(dialling);
                 port_now.send_replace(Port { server, verifier: None });
+                in_use_now.send_replace(in_use);
                 Ok(())
             };
             sources.push(Source { dir: dir.clone(), seen: contents, take: Box::new(take) });
@@ -207,10 +256,14 @@ impl Tls {
         self.to_peers.clone()
     }
 
-    /// To the client ports of other nodes.
     #[must_use]
-    pub fn to_clients(&self) -> Option<Dialler> {
+    pub fn to_clients(&self) -> ToClients {
         self.to_clients.clone()
+    }
+
+    #[must_use]
+    pub fn in_use(&self) -> InUse {
+        self.in_use.clone()
     }
 }
 
@@ -340,4 +393,59 @@ fn dial_anybody(roots: Arc<RootCertStore>, number: u64) -> Result<Dialling, TlsE
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(Dialling { number, config: Arc::new(config) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::certs::{Authority, Purpose};
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    fn put(dir: &Path, authority: &Authority, purpose: Purpose) {
+        let signed = authority.sign(purpose, &["127.0.0.1".to_owned()], DAY).expect("signed");
+        std::fs::write(dir.join("tls.crt"), signed.certificate).expect("written");
+        std::fs::write(dir.join("tls.key"), signed.key).expect("written");
+    }
+
+    #[tokio::test]
+    async fn whom_to_trust_in_passing_a_call_on_may_be_said_later_and_unsaid() {
+        let (dir, authority) = (tempfile::tempdir().expect("a directory"), Authority::new("ours", DAY).expect("ours"));
+        put(dir.path(), &authority, Purpose::Clients);
+        let directories = Directories { cluster: None, clients: Some(dir.path().to_owned()) };
+        let (tls, mut follower) = Tls::open(&directories, &[], &Registry::new()).expect("usable");
+        let to_clients = tls.to_clients();
+        assert!(to_clients.dialler().is_none(), "nothing says whom to trust");
+        assert_eq!(tls.in_use().clients().expect("in use").authorities, []);
+        std::fs::write(dir.path().join("ca.crt"), authority.certificate()).expect("written");
+        follower.look().await;
+        assert!(to_clients.dialler().is_some(), "it says so by now");
+        assert_eq!(tls.in_use().clients().expect("in use").authorities.len(), 1);
+        std::fs::remove_file(dir.path().join("ca.crt")).expect("removed");
+        follower.look().await;
+        assert!(to_clients.dialler().is_none(), "and no more");
+        assert!(tls.in_use().cluster().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_is_in_use_is_told_and_what_is_refused_is_not() {
+        let (old, new) = (Authority::new("old", DAY).expect("old"), Authority::new("new", DAY).expect("new"));
+        let dir = tempfile::tempdir().expect("a directory");
+        put(dir.path(), &old, Purpose::Peers);
+        std::fs::write(dir.path().join("ca.crt"), old.certificate()).expect("written");
+        let directories = Directories { cluster: Some(dir.path().to_owned()), clients: None };
+        let peers = ["https://127.0.0.1:1".to_owned()];
+        let (tls, mut follower) = Tls::open(&directories, &peers, &Registry::new()).expect("usable");
+        let first = tls.in_use().cluster().expect("in use");
+        // Signed by one that is not trusted: refused, and not in use.
+        put(dir.path(), &new, Purpose::Peers);
+        follower.look().await;
+        assert_eq!(tls.in_use().cluster(), Some(first.clone()));
+        std::fs::write(dir.path().join("ca.crt"), format!("{}{}", old.certificate(), new.certificate())).expect("put");
+        follower.look().await;
+        let both = tls.in_use().cluster().expect("in use");
+        assert_eq!(both.authorities.len(), 2);
+        assert_eq!(both.authorities[0], first.authorities[0]);
+        assert_ne!(both.shown, first.shown);
+    }
 }

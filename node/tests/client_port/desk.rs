@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use carrel_domain::account::PasswordHash;
 use carrel_domain::reply::Answer;
@@ -9,10 +10,13 @@ use carrel_domain::request::{Action, At, Request};
 use carrel_domain::state::State;
 use carrel_domain::text::UserName;
 use carrel_domain::time::{DAY_US, Date, MINUTE_US, Timestamp};
+use carrel_node::connections::bounded;
+use carrel_node::grpc::fair_share::{FairShare, Rates};
 use carrel_node::grpc::front::Front;
 use carrel_node::grpc::library::Library;
 use carrel_node::grpc::request_metrics::RequestMetrics;
 use carrel_node::grpc::server::{self, ClientPort};
+use carrel_node::grpc::watch::Patience;
 use carrel_node::page::{Cluster, Node};
 use carrel_node::passwords::Passwords;
 use carrel_node::raft::transport::Listener;
@@ -44,11 +48,13 @@ struct Inner {
     state: State,
     now: Timestamp,
     trouble: Option<WriteError>,
+    /// How long whoever wrote last would have waited.
+    within: Option<Duration>,
 }
 
 impl Desk {
     fn new() -> Self {
-        let inner = Inner { state: State::default(), now: Timestamp(MORNING_US), trouble: None };
+        let inner = Inner { state: State::default(), now: Timestamp(MORNING_US), trouble: None, within: None };
         let desk = Self { inner: Mutex::new(inner), index: watch::Sender::new(0) };
         let draft = Box::new(convert::catalog::to_draft(&catalogue()).expect("a sound catalogue"));
         desk.commit(&Request::system(Action::ImportCatalog { draft, expected_revision: None }));
@@ -80,6 +86,11 @@ impl Desk {
         self.inner().trouble = trouble;
     }
 
+    /// How long whoever wrote last would have waited.
+    pub fn within(&self) -> Option<Duration> {
+        self.inner().within
+    }
+
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().expect("no test panics with the desk in its hands")
     }
@@ -106,11 +117,19 @@ impl Inner {
 }
 
 impl Library for Desk {
-    async fn write(&self, request: Request) -> Result<Answer, WriteError> {
+    async fn write(&self, request: Request, within: Duration) -> Result<Answer, WriteError> {
+        self.inner().within = Some(within);
         let trouble = self.inner().trouble.clone();
         match trouble {
             Some(trouble) => Err(trouble),
             None => Ok(self.commit(&request)),
+        }
+    }
+
+    fn takes_writes(&self) -> Result<usize, WriteError> {
+        match self.inner().trouble {
+            Some(WriteError::Overloaded) => Err(WriteError::Overloaded),
+            _ => Ok(2_048),
         }
     }
 
@@ -153,21 +172,32 @@ pub struct House {
 
 impl House {
     pub async fn open() -> Self {
+        // No test means to be too fast by accident.
+        Self::with(Rates { requests_per_second: 1_000_000, log_ins_per_second: 1_000_000 }, Patience::default()).await
+    }
+
+    pub async fn with(rates: Rates, patience: Patience) -> Self {
         let desk = Arc::new(Desk::new());
         let passwords = Passwords::new().expect("hashes can be made");
         let password: PasswordHash = passwords.hash(PASSWORD.to_owned()).await.expect("a hash");
         let name = UserName::new("admin").expect("a name");
         desk.commit(&Request::system(Action::CreateFirstAdmin { name, password }));
-        let front = Front { library: desk.clone(), passwords, draining: CancellationToken::new() };
+        let fair_share = FairShare::new(rates);
+        let front = Front { library: desk.clone(), passwords, fair_share, draining: CancellationToken::new() };
         let registry = prometheus::Registry::new();
         let metrics = RequestMetrics::new(&registry).expect("a fresh registry");
         let (serving, is_serving) = watch::channel(true);
         let node = Node { id: 1, endpoint: "http://<here>".to_owned(), role: "follower", is_reachable: true };
         let cluster = Cluster { leader: Some(1), nodes: vec![node] };
-        let router = ClientPort::new(&front).router(&front, metrics, is_serving, Arc::new(move || cluster.clone()));
+        let router = ClientPort::with_patience(&front, patience).router(
+            &front,
+            metrics,
+            is_serving,
+            Arc::new(move || cluster.clone()),
+        );
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let incoming = tls::incoming(Listener::new(listener), None);
+        let incoming = bounded(tls::incoming(Listener::new(listener), None), "clients", 100);
         tokio::spawn(server::serve(router, incoming, front.draining.clone()));
         let channel = Endpoint::from_shared(format!("http://{address}")).expect("an address").connect_lazy();
         Self { desk, front, channel, address, registry, serving }

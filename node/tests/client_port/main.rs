@@ -1,10 +1,13 @@
 //! The client port as clients see it: a real server on loopback, over one state instead of a cluster.
 
 mod bad_input;
+mod bounds;
 mod browser;
 mod catalogue;
 mod desk;
 mod inbox;
+mod old_tokens;
 mod retries;
 mod story;
+mod strange_frames;
 mod trouble;

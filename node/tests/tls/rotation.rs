@@ -6,9 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use carrel_node::certs::{Authority, Purpose, Signed};
-use carrel_proto::admin::v1::GetStatusRequest;
+use carrel_proto::admin::v1::{Certificate, GetStatusRequest};
 use carrel_proto::client::{Client, ClientError, Options, Tls, new_request_id};
 use carrel_proto::v1::{ListBranchesRequest, RegisterRequest};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -61,6 +64,18 @@ fn put_both(keyring: &Keyring, trusted: &str, by: &Authority) {
     keyring.put(Purpose::Clients, trusted, &signed(by, Purpose::Clients));
 }
 
+fn fingerprints(certificates: &[Certificate]) -> Vec<Vec<u8>> {
+    certificates.iter().map(|certificate| certificate.sha256.clone()).collect()
+}
+
+/// As whoever made them knows them.
+fn fingerprints_of(authorities: &[&Authority]) -> Vec<Vec<u8>> {
+    let der = |authority: &&Authority| {
+        CertificateDer::from_pem_slice(authority.certificate().as_bytes()).expect("it was made here")
+    };
+    authorities.iter().map(|authority| Sha256::digest(der(authority)).to_vec()).collect()
+}
+
 async fn is_let_in(url: &str, trusted: &str, pair: &Signed) -> bool {
     caller(url, trusted, Some(pair)).get_status(GetStatusRequest { local: true }).await.is_ok()
 }
@@ -87,7 +102,9 @@ async fn certificates_change_under_load_and_no_call_fails() {
         callers.spawn(load(client, number, stop.clone(), done.clone()));
     }
     let kept = caller(&admin_url, &both, Some(&old_admin));
-    kept.get_status(GetStatusRequest { local: true }).await.expect("let in");
+    let keys = kept.get_status(GetStatusRequest { local: true }).await.expect("let in").cluster_keys.expect("in use");
+    assert_eq!(fingerprints(&keys.authorities), fingerprints_of(&[&old]));
+    let shown_first = keys.shown.expect("it shows one").sha256;
     assert!(!is_let_in(&admin_url, &both, &new_admin).await, "nobody trusts the new authority yet");
 
     // A key that is not the certificate's: refused, and everything goes on with the old ones.
@@ -106,6 +123,9 @@ async fn certificates_change_under_load_and_no_call_fails() {
     put_both(&keyring, &both, &new);
     noticed(&demo, "taken", 4).await;
     kept.get_status(GetStatusRequest { local: true }).await.expect("both are trusted");
+    let keys = kept.get_status(GetStatusRequest { local: true }).await.expect("let in").cluster_keys.expect("in use");
+    assert_eq!(fingerprints(&keys.authorities), fingerprints_of(&[&old, &new]));
+    assert_ne!(keys.shown.expect("it shows one").sha256, shown_first, "and another certificate is shown");
     put_both(&keyring, &new.certificate(), &new);
     noticed(&demo, "taken", 6).await;
     // Who came in with a certificate of the old one is put out, and does not come in again.
