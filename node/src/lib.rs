@@ -4,9 +4,11 @@
 pub mod config;
 pub mod start;
 pub mod tls;
+pub mod connections;
 pub mod page;
 pub mod passwords;
 pub mod grpc;
+pub mod timeout;
 pub mod convert;
 pub mod replica;
 pub mod raft;

@@ -51,6 +51,7 @@ fn check(zone: &TimeZone, day: &Day, sign: &[(u16, u16)]) {
     assert_eq!(day.grid_origin, day.span.start());
     let always: Vec<_> = day.area_open.values().flatten().copied().collect();
     assert_eq!(always, [day.span], "{what}: always is the whole day");
+    assert_eq!(day.meals, day.open, "{what}: meals are expanded as hours are");
     let mut minutes = 0;
     let mut instant = day.span.start();
     while instant < day.span.end() {
@@ -234,6 +235,7 @@ fn catalog(time_zone: &str, of_branch: Hours, of_area: Option<Hours>) -> Catalog
         strikes_to_suspend: 3,
         strike_days: 30,
         suspension_days: 3,
+        ..Policy::default()
     };
     let mut areas = vec![area("reading-room", None)];
     areas.extend(of_area.map(|hours| area("own-hours", Some(hours))));
@@ -242,6 +244,8 @@ fn catalog(time_zone: &str, of_branch: Hours, of_area: Option<Hours>) -> Catalog
         title: title("Main"),
         time_zone: title(time_zone),
         policy: slug("default"),
+        // People eat whenever the library is open.
+        meals: of_branch.week[0].clone(),
         hours: of_branch,
         areas,
     };

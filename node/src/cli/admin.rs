@@ -2,13 +2,23 @@
 
 use std::time::Duration;
 
-use carrel_proto::client::{Client, ClientError, Options};
+use carrel_proto::admin::v1 as admin;
+use carrel_proto::client::{Client, ClientError, Options, Tls};
 use clap::Args;
+use futures_util::future::join_all;
 
+use super::context::{Context, connect};
 use super::errors::Failure;
 
 /// Where `carrel demo` listens for whoever runs it.
 const DEFAULT_URLS: &str = "http://127.0.0.1:7420,http://127.0.0.1:7421,http://127.0.0.1:7422";
+
+/// To say how it is. One that is gone is not waited for, and the others are asked at the same time.
+pub(super) const LOOK: Options = Options {
+    connect_timeout: Duration::from_secs(1),
+    attempt_timeout: Duration::from_secs(2),
+    deadline: Duration::from_secs(2),
+};
 
 /// A joint change may take ten seconds, a snapshot of a large library a minute.
 const PATIENT: Options = Options {
@@ -27,31 +37,52 @@ pub(super) struct Admin {
 
 impl Admin {
     /// Any of them.
-    pub(super) fn client(&self) -> Result<Client, Failure> {
-        client(&self.admin)
+    pub(super) fn client(&self, tls: Option<&Tls>) -> Result<Client, Failure> {
+        connect(&self.admin, PATIENT, tls, "--admin")
+    }
+
+    /// This one, of them or beside them, for whatever takes long.
+    pub(super) fn of(&self, context: &Context, url: &str) -> Result<Client, Failure> {
+        connect([url], PATIENT, context.tls(), "an admin port")
     }
 
     /// Of the one that leads; the last word of the others if there is none.
     pub(super) async fn of_leader<T>(
         &self,
+        context: &Context,
         call: impl AsyncFn(Client) -> Result<T, ClientError>,
     ) -> Result<T, Failure> {
+        let looked = self.admin.iter().map(async |url| {
+            let client = connect([url], PATIENT, context.tls(), "--admin")?;
+            let status = client.clone().with_options(LOOK).get_status(admin::GetStatusRequest { local: true }).await;
+            Ok::<_, Failure>((client, status))
+        });
+        let looked = join_all(looked).await.into_iter().collect::<Result<Vec<_>, Failure>>()?;
+        let leads = |status: &admin::GetStatusResponse| {
+            status.identity.as_ref().is_some_and(|identity| identity.node_id == status.leader && status.leader != 0)
+        };
         let mut last = None;
-        for url in &self.admin {
-            match call(client([url])?).await {
+        let (mut answered, mut silent) = (Vec::new(), None);
+        for (client, status) in looked {
+            match status {
+                Ok(status) => answered.push((leads(&status), client)),
+                Err(nobody) => silent = Some(nobody),
+            }
+        }
+        // Several may believe that they lead, and none: whoever is asked knows.
+        answered.sort_by_key(|(leads, _)| !leads);
+        for (_, client) in answered {
+            match call(client).await {
                 Ok(answer) => return Ok(answer),
                 Err(ClientError::Refused(refusal)) if refusal.reason == "NOT_LEADER" => {
                     last = Some(ClientError::Refused(refusal));
                 }
-                // A refusal of one that is there says more than the silence of another.
-                Err(ClientError::Unreachable(nobody)) => last = last.or(Some(ClientError::Unreachable(nobody))),
-                Err(refused @ ClientError::Refused(_)) => return Err(refused.into()),
+                Err(other) => return Err(other.into()),
             }
         }
-        Err(last.map_or_else(|| Failure::Usage("--admin names no node".into()), Failure::from))
+        // A refusal of one that is there says more than the silence of another.
+        let nobody = Failure::Usage("--admin names no node".into());
+        let failure = last.or(silent).map_or(nobody, Failure::from);
+        Err(failure.advise_if_unreachable("Name the admin ports of this cluster with --admin or CARREL_ADMIN."))
     }
-}
-
-fn client<E: AsRef<str>>(urls: impl IntoIterator<Item = E>) -> Result<Client, Failure> {
-    Client::new(urls, PATIENT).map_err(|error| Failure::Usage(format!("--admin: {error}")))
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use carrel_proto::admin::v1 as admin;
 use carrel_proto::admin::v1::cluster_service_client::ClusterServiceClient;
 use carrel_proto::admin::v1::create_backup_response::{Header, Part, Trailer};
+use carrel_proto::client::{Client, Tls};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -69,10 +70,10 @@ pub(super) struct Restore {
     cluster_id: Option<Uuid>,
 }
 
-pub(super) async fn run(output: Output, command: Backup) -> Result<(), Failure> {
+pub(super) async fn run(output: Output, tls: Option<&Tls>, command: Backup) -> Result<(), Failure> {
     match command {
         Backup::Save { file, admin } => {
-            save(output, &file, &admin).await?;
+            save(output, &file, admin.client(tls)?).await?;
             verify(output, &file).await
         }
         Backup::Verify { file } => verify(output, &file).await,
@@ -108,7 +109,7 @@ pub(super) async fn restore(output: Output, restore: Restore) -> Result<(), Fail
     print(&format!("{}\n{next}", facts(rows)))
 }
 
-async fn save(output: Output, file: &Path, admin: &Admin) -> Result<(), Failure> {
+async fn save(output: Output, file: &Path, node: Client) -> Result<(), Failure> {
     let local = |doing: String| move |source: io::Error| Failure::Local { doing, source };
     if file.exists() {
         return Err(Failure::Usage(format!("{} is there already", file.display())));
@@ -117,8 +118,7 @@ async fn save(output: Output, file: &Path, admin: &Admin) -> Result<(), Failure>
     unfinished.push(".part");
     let unfinished = PathBuf::from(unfinished);
     let writing = || format!("writing {}", unfinished.display());
-    let parts: Streaming<admin::CreateBackupResponse> = admin
-        .client()?
+    let parts: Streaming<admin::CreateBackupResponse> = node
         .call(admin::CreateBackupRequest {}, |channel, request| async move {
             ClusterServiceClient::new(channel).max_decoding_message_size(PIECE_BYTES_MAX).create_backup(request).await
         })

@@ -1,11 +1,16 @@
-//! The cluster itself: who leads, how far everyone is, and moving the leadership.
+//! The cluster itself: who leads, how far everyone is, and which nodes there are.
+
+use std::time::Duration;
 
 use carrel_proto::admin::v1 as admin;
+use carrel_proto::admin::v1::cluster_service_client::ClusterServiceClient;
 use carrel_proto::admin::v1::node_status::Role;
+use carrel_proto::client::{Client, ClientError};
 use clap::Subcommand;
 use serde::Serialize;
 
-use super::admin::Admin;
+use super::admin::{Admin, LOOK};
+use super::cluster_text;
 use super::context::{Context, print};
 use super::errors::Failure;
 use super::table::table;
@@ -20,29 +25,29 @@ pub(super) enum Command {
 #[derive(Debug, Subcommand)]
 pub(super) enum Cluster {
     /// Show every node: its role and how far its log is
-    Status,
+    Status {
+        /// Everything one node knows: the leader's view of each, votes, states, certificates
+        #[arg(long)]
+        full: bool,
+    },
+    /// Show what changes about the cluster, as it changes, until Ctrl-C
+    Watch,
     /// Make another node the leader (admins only)
-    #[command(after_help = "Example:\n  carrel cluster transfer-leadership 2      (ids are in: carrel cluster status)")]
-    TransferLeadership {
+    #[command(alias = "transfer-leadership")]
+    #[command(after_help = "Example:\n  carrel cluster transfer 2      (ids are in: carrel cluster status)")]
+    Transfer {
         /// Id of the node that shall lead
         #[arg(value_name = "NODE", value_parser = clap::value_parser!(u64).range(1..))]
         node: u64,
     },
-    /// Give an id to a node that waits with an empty directory (admin port)
-    Allocate {
-        /// As the node itself says: carrel cluster status on its admin port
-        incarnation: uuid::Uuid,
-        /// The slot it runs in
-        #[arg(long, value_name = "N")]
-        ordinal: u32,
-        #[command(flatten)]
-        admin: Admin,
-    },
-    /// Begin to replicate to a node that has joined (admin port)
-    AddLearner {
-        /// Its id
-        #[arg(value_name = "NODE", value_parser = clap::value_parser!(u64).range(1..))]
-        node: u64,
+    /// Take in a node that waits with an empty directory (admin port)
+    ///
+    /// It gets an id, and the log so far, but no vote: for that, see carrel cluster voters. The same again is harmless.
+    #[command(after_help = "Example:\n  carrel cluster add http://10.0.0.4:7420 --admin http://10.0.0.1:7420")]
+    Add {
+        /// Admin port of the node that waits
+        #[arg(value_name = "URL")]
+        node: String,
         #[command(flatten)]
         admin: Admin,
     },
@@ -50,7 +55,8 @@ pub(super) enum Cluster {
     ///
     /// Refused if the membership changes meanwhile, and if a majority of the old or the new voters does not answer. Who
     /// loses its vote stays as a learner.
-    ChangeVoters {
+    #[command(after_help = "Example:\n  carrel cluster voters 1 7 9      (ids are in: carrel cluster status)")]
+    Voters {
         /// Their ids
         #[arg(value_name = "NODE", required = true, value_parser = clap::value_parser!(u64).range(1..))]
         nodes: Vec<u64>,
@@ -58,7 +64,8 @@ pub(super) enum Cluster {
         admin: Admin,
     },
     /// Take a learner out for good; its id is never used again (admin port)
-    RemoveNode {
+    #[command(after_help = "A voter is refused: take its vote first, with carrel cluster voters.")]
+    Remove {
         /// Its id
         #[arg(value_name = "NODE", value_parser = clap::value_parser!(u64).range(1..))]
         node: u64,
@@ -72,33 +79,53 @@ pub(super) enum Cluster {
     },
 }
 
+/// Between two attempts to follow the cluster on some node.
+const WATCH_AGAIN: Duration = Duration::from_millis(500);
+/// A node says something every two seconds; one that is silent for longer, with some slack, is gone.
+const WATCH_SILENCE: Duration = Duration::from_secs(6);
+
 pub(super) async fn run(context: &Context, Command::Cluster(command): Command) -> Result<(), Failure> {
     match command {
-        Cluster::Status => status(context).await,
-        Cluster::TransferLeadership { node } => transfer_leadership(context, node).await,
-        Cluster::Allocate { incarnation, ordinal, admin } => allocate(context, incarnation, ordinal, &admin).await,
-        Cluster::AddLearner { node: node_id, admin } => {
-            let request = admin::AddLearnerRequest { node_id };
-            let response = admin.of_leader(async |leader| leader.add_learner(request).await).await?;
-            context.answer(&response, || format!("Node {node_id} is a learner. How far it is: carrel cluster status"))
-        }
-        Cluster::ChangeVoters { nodes, admin } => change_voters(context, nodes, &admin).await,
-        Cluster::RemoveNode { node: node_id, admin } => {
-            let request = admin::RemoveNodeRequest { node_id };
-            let response = admin.of_leader(async |leader| leader.remove_node(request).await).await?;
-            context.answer(&response, || format!("Node {node_id} is out for good."))
-        }
+        Cluster::Status { full } => status(context, full).await,
+        Cluster::Watch => watch(context).await,
+        Cluster::Transfer { node } => transfer(context, node).await,
+        Cluster::Add { node, admin } => add(context, &node, &admin).await,
+        Cluster::Voters { nodes, admin } => voters(context, nodes, &admin).await,
+        Cluster::Remove { node, admin } => remove(context, node, &admin).await,
         Cluster::Snapshot { admin } => snapshot(context, &admin).await,
     }
 }
 
-async fn status(context: &Context) -> Result<(), Failure> {
+async fn status(context: &Context, full: bool) -> Result<(), Failure> {
     let response = context.wait(context.anonymous().get_status(admin::GetStatusRequest { local: false })).await?;
-    if context.is_json() {
-        let status = Status::from(&response);
-        return print(&serde_json::to_string(&status).expect("numbers and strings are always JSON"));
+    match (full, context.is_json()) {
+        (true, _) => context.answer(&response, || cluster_text::full(&response)),
+        (false, false) => print(&status_text(&response)),
+        (false, true) => {
+            let status = Status::from(&response);
+            print(&serde_json::to_string(&status).expect("numbers and strings are always JSON"))
+        }
     }
-    print(&status_text(&response))
+}
+
+async fn watch(context: &Context) -> Result<(), Failure> {
+    let (client, mut last) = (context.anonymous(), String::new());
+    loop {
+        let call = client.call(admin::WatchClusterRequest {}, |channel, request| async move {
+            ClusterServiceClient::new(channel).watch_cluster(request).await
+        });
+        let mut frames = context.wait(call).await?;
+        // A stream that ends, breaks or falls silent goes on at another node.
+        while let Ok(Ok(Some(frame))) = tokio::time::timeout(WATCH_SILENCE, frames.message()).await {
+            let Some(status) = frame.status else { break };
+            let line = cluster_text::line(&status);
+            if line != last {
+                context.answer(&status, || line.clone())?;
+                last = line;
+            }
+        }
+        tokio::time::sleep(WATCH_AGAIN).await;
+    }
 }
 
 fn status_text(response: &admin::GetStatusResponse) -> String {
@@ -119,44 +146,83 @@ fn status_text(response: &admin::GetStatusResponse) -> String {
     };
     let headings = ["NODE", "ENDPOINT", "ROLE", "LOG", "COMMITTED", "APPLIED", "REACHABLE"];
     let nodes = table(headings, response.nodes.iter().map(row).collect(), "The cluster has no members yet.");
-    format!("{nodes}\n{leader}, term {}.", response.term)
+    let remarks = cluster_text::remarks(response);
+    format!("{nodes}\n{remarks}{leader}, term {}.", response.term)
 }
 
-async fn transfer_leadership(context: &Context, node_id: u64) -> Result<(), Failure> {
+async fn transfer(context: &Context, node_id: u64) -> Result<(), Failure> {
     let request = admin::TransferLeadershipRequest { node_id };
     let response = context.wait(context.client()?.transfer_leadership(request)).await?;
     context.answer(&response, || format!("Node {} leads now, term {}.", response.leader, response.term))
 }
 
-async fn allocate(context: &Context, incarnation: uuid::Uuid, ordinal: u32, admin: &Admin) -> Result<(), Failure> {
-    let request = admin::AllocateNodeRequest { incarnation: incarnation.to_string(), ordinal };
-    let response = admin.of_leader(async |leader| leader.allocate_node(request.clone()).await).await?;
-    context.answer(&response, || format!("This incarnation is node {} in slot {ordinal}.", response.node_id))
+async fn add(context: &Context, url: &str, admin: &Admin) -> Result<(), Failure> {
+    let waiting = admin.of(context, url)?;
+    let status = context
+        .wait(waiting.clone().with_options(LOOK).get_status(admin::GetStatusRequest { local: true }))
+        .await
+        .map_err(|failure| failure.advise_if_unreachable("Name the admin port of a node that runs."))?;
+    let admin::Identity { incarnation, ordinal, .. } = status.identity.unwrap_or_default();
+    let allocated = admin.of_leader(context, async |leader| {
+        let request = admin::AllocateNodeRequest { incarnation: incarnation.clone(), ordinal };
+        let allocated = leader.allocate_node(request).await?;
+        let cluster = leader.get_status(admin::GetStatusRequest { local: true }).await?.identity.unwrap_or_default();
+        Ok((allocated, cluster))
+    });
+    let (allocated, cluster) = allocated.await?;
+    let node_id = allocated.node_id;
+    let identity = Some(admin::Identity { incarnation, ordinal, node_id, ..cluster });
+    context.wait(waiting.join(admin::JoinRequest { identity })).await?;
+    let added = admin.of_leader(context, async |leader| {
+        let expected_membership_log_id = position(&leader).await?;
+        leader.add_learner(admin::AddLearnerRequest { node_id, expected_membership_log_id }).await
+    });
+    added.await?;
+    context.answer(&allocated, || {
+        format!(
+            "Node {node_id}, ordinal {ordinal}, is a learner. How far it is: carrel cluster status --full\n\
+             Give it a vote with: carrel cluster voters ... {node_id}"
+        )
+    })
 }
 
-async fn change_voters(context: &Context, voters: Vec<u64>, admin: &Admin) -> Result<(), Failure> {
-    let changed = admin.of_leader(async |leader| {
-        let status = leader.get_status(admin::GetStatusRequest { local: true }).await?;
-        let expected_membership_log_id = status.membership_log_id;
+async fn voters(context: &Context, voters: Vec<u64>, admin: &Admin) -> Result<(), Failure> {
+    let changed = admin.of_leader(context, async |leader| {
+        let expected_membership_log_id = position(&leader).await?;
         leader.change_voters(admin::ChangeVotersRequest { voters: voters.clone(), expected_membership_log_id }).await
     });
     let response = changed.await?;
-    let voters: Vec<String> = voters.iter().map(ToString::to_string).collect();
-    context.answer(&response, || format!("The voters are {} now.", voters.join(", ")))
+    context.answer(&response, || format!("The voters are {} now.", cluster_text::ids(&voters)))
+}
+
+async fn remove(context: &Context, node_id: u64, admin: &Admin) -> Result<(), Failure> {
+    let request = admin::RemoveNodeRequest { node_id };
+    let removed = admin.of_leader(context, async |leader| leader.remove_node(request).await).await;
+    let response = removed.map_err(|failure| {
+        failure.advise(|refusal| match refusal.reason.as_str() {
+            "IS_VOTER" => vec!["Name all other voters in: carrel cluster voters ...".to_owned()],
+            _ => Vec::new(),
+        })
+    })?;
+    context.answer(&response, || format!("Node {node_id} is out for good."))
+}
+
+/// Of the membership as this node has it.
+async fn position(leader: &Client) -> Result<Option<admin::LogId>, ClientError> {
+    Ok(leader.get_status(admin::GetStatusRequest { local: true }).await?.membership_log_id)
 }
 
 async fn snapshot(context: &Context, admin: &Admin) -> Result<(), Failure> {
     for url in &admin.admin {
-        let node = Admin { admin: vec![url.clone()] }.client()?;
+        let node = admin.of(context, url)?;
         context.wait(node.trigger_snapshot(admin::TriggerSnapshotRequest {})).await?;
     }
-    let status = context.wait(admin.client()?.get_status(admin::GetStatusRequest { local: false })).await?;
+    let status =
+        context.wait(admin.client(context.tls())?.get_status(admin::GetStatusRequest { local: false })).await?;
     let hash = |node: &admin::NodeStatus| node.state_hash.clone();
     let row = |node: &admin::NodeStatus| {
-        let (index, sha256) = hash(node).map_or_else(Default::default, |hash| {
-            let hex: String = hash.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
-            (hash.index.to_string(), hex)
-        });
+        let (index, sha256) =
+            hash(node).map_or_else(Default::default, |hash| (hash.index.to_string(), cluster_text::hex(&hash.sha256)));
         [node.id.to_string(), index, sha256]
     };
     let differ = status.nodes.iter().filter_map(hash).any(|one| {
@@ -206,7 +272,7 @@ impl<'a> From<&'a admin::GetStatusResponse> for Status<'a> {
     }
 }
 
-fn role_name(role: Role) -> &'static str {
+pub(super) fn role_name(role: Role) -> &'static str {
     match role {
         Role::Leader => "leader",
         // A member is a voter or a learner, and a voter that does not lead follows.

@@ -23,6 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Context {
     client: Client,
     output: Output,
+    tls: Option<Tls>,
     pub(super) store: Store,
     zones: OnceCell<Zones>,
 }
@@ -37,8 +38,9 @@ impl Context {
     pub(super) fn new(globals: Globals) -> Result<Context, Failure> {
         let deadline = Duration::from_secs(globals.timeout.into());
         let client = client(&globals, Options { deadline, ..Options::default() })?;
+        let tls = tls(&globals)?;
         let store = Store::new(globals.config)?;
-        Ok(Context { client, output: globals.output, store, zones: OnceCell::new() })
+        Ok(Context { client, output: globals.output, tls, store, zones: OnceCell::new() })
     }
 
     /// Acts for nobody.
@@ -54,6 +56,10 @@ impl Context {
             }
             None => Ok(self.client.clone()),
         }
+    }
+
+    pub(super) fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
     }
 
     pub(super) fn is_json(&self) -> bool {
@@ -132,23 +138,37 @@ impl Context {
 
 /// To the endpoints that were given, by TLS if they say so.
 pub(super) fn client(globals: &Globals, options: Options) -> Result<Client, Failure> {
+    connect(&globals.endpoints, options, tls(globals)?.as_ref(), "--endpoints")
+}
+
+/// Whom to trust and what to show, as it was given.
+pub(super) fn tls(globals: &Globals) -> Result<Option<Tls>, Failure> {
     let read = |file: &Path| {
         std::fs::read(file).map_err(|source| Failure::Local { doing: format!("reading {}", file.display()), source })
     };
-    let client = match &globals.ca {
-        None => Client::new(&globals.endpoints, options),
-        Some(ca) => {
-            let mut tls = Tls::trusting(read(ca)?);
-            if let (Some(certificate), Some(key)) = (&globals.cert, &globals.key) {
-                tls = tls.showing(read(certificate)?, read(key)?);
-            }
-            Client::secured(&globals.endpoints, options, &tls)
-        }
+    let Some(ca) = &globals.ca else { return Ok(None) };
+    let tls = Tls::trusting(read(ca)?);
+    Ok(Some(match (&globals.cert, &globals.key) {
+        (Some(certificate), Some(key)) => tls.showing(read(certificate)?, read(key)?),
+        _ => tls,
+    }))
+}
+
+/// To addresses that were given with `option`.
+pub(super) fn connect<E: AsRef<str>>(
+    urls: impl IntoIterator<Item = E>,
+    options: Options,
+    tls: Option<&Tls>,
+    option: &str,
+) -> Result<Client, Failure> {
+    let client = match tls {
+        None => Client::new(urls, options),
+        Some(tls) => Client::secured(urls, options, tls),
     };
     client.map_err(|error| match error {
-        InvalidEndpoint::NoAuthority { .. } => Failure::Usage(format!("--endpoints: {error}: name it with --ca FILE")),
+        InvalidEndpoint::NoAuthority { .. } => Failure::Usage(format!("{option}: {error}: name it with --ca FILE")),
         InvalidEndpoint::Tls { .. } => Failure::Usage(format!("--ca, --cert, --key: {error}")),
-        other => Failure::Usage(format!("--endpoints: {other}")),
+        other => Failure::Usage(format!("{option}: {other}")),
     })
 }
 

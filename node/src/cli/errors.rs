@@ -104,6 +104,14 @@ impl Failure {
         self
     }
 
+    /// Adds where else to look, where the command knows better than the general word.
+    pub(super) fn advise_if_unreachable(mut self, line: &str) -> Failure {
+        if let Failure::Unreachable { advice, .. } = &mut self {
+            advice.push(line.to_owned());
+        }
+        self
+    }
+
     pub(super) fn report(&self, output: Output) -> ExitCode {
         let text = match output {
             Output::Table => self.text(),
@@ -129,11 +137,11 @@ impl Failure {
         let mut lines = Vec::new();
         match self {
             Failure::NobodyListens => return None,
-            Failure::Usage(message) => lines.push(message.clone()),
+            Failure::Usage(message) => lines.push(brief(message)),
             Failure::Local { doing, source } => lines.push(format!("{doing}: {source}")),
             Failure::Failed(_) => lines.push(self.to_string()),
             Failure::Refused { refusal, advice } => {
-                lines.push(plain(&with_local_times(&refusal.to_string())));
+                lines.push(plain(&brief(&with_local_times(&refusal.to_string()))));
                 if !refusal.alternatives.is_empty() {
                     lines.push("Free at that time:".into());
                 }
@@ -168,16 +176,15 @@ impl Failure {
             Failure::Unreachable { .. } => {
                 format!("{self}. Start one with `carrel demo`, or name another with --endpoints.")
             }
-            Failure::Refused { .. } | Failure::Failed(_) | Failure::Usage(_) | Failure::NobodyListens => {
-                self.to_string()
-            }
+            Failure::Usage(message) => brief(message),
+            Failure::Refused { .. } | Failure::Failed(_) | Failure::NobodyListens => self.to_string(),
         };
         let error = match self {
             Failure::NobodyListens => return None,
             Failure::Refused { refusal, .. } => Body {
                 code: refusal.code_name(),
                 reason: &refusal.reason,
-                message: &refusal.message,
+                message: &brief(&refusal.message),
                 alternatives: refusal.alternatives.iter().map(|seat| seat.name.as_str()).collect(),
                 metadata: &refusal.metadata,
             },
@@ -187,6 +194,24 @@ impl Failure {
         };
         Some(serde_json::to_string(&Document { error }).expect("strings and maps of strings are always JSON"))
     }
+}
+
+/// No name has so many letters in a row: what somebody typed is not told back to them at full length.
+const WORD_CHARS_MAX: usize = 100;
+const WORD_BEGINNING_CHARS: usize = 40;
+
+/// With the middle of whatever is no word any more left out; its end may hold a quotation mark.
+fn brief(message: &str) -> String {
+    let shortened = |word: &str| {
+        let count = word.chars().count();
+        if count <= WORD_CHARS_MAX {
+            return word.to_owned();
+        }
+        let beginning: String = word.chars().take(WORD_BEGINNING_CHARS).collect();
+        let end: String = word.chars().skip(count - WORD_BEGINNING_CHARS / 4).collect();
+        format!("{beginning}…{end}")
+    };
+    message.split_inclusive(char::is_whitespace).map(shortened).collect()
 }
 
 /// What to do next if a reservation is somebody else's; of those that never were, the service says the same.
@@ -237,6 +262,19 @@ mod tests {
     use carrel_proto::v1;
 
     use super::*;
+
+    #[test]
+    fn what_was_typed_is_not_told_back_at_full_length() {
+        let name = "b".repeat(300);
+        let refused =
+            Failure::refused(Code::NotFound, "BRANCH_NOT_FOUND", format!("there is no branch {name}; known: x"));
+        for said in [refused.json(), refused.text(), Failure::Usage(format!("invalid value '{name}' for")).json()] {
+            let said = said.expect("something is said");
+            assert!(said.len() < 200 && said.contains("bbb…bbb") && !said.contains(&name), "{said}");
+        }
+        let path = format!("cannot read /{}/x", "directory/".repeat(8));
+        assert_eq!(brief(&path), path);
+    }
 
     fn taken() -> Failure {
         let free = v1::Seat {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use carrel_proto::client::{Client, Options, new_request_id};
+use carrel_proto::client::{Client, News, Options, new_request_id};
 use carrel_proto::v1;
 use carrel_proto::v1::inbox_item::Kind;
 use carrel_proto::v1::watch_inbox_response::Event;
@@ -94,7 +94,13 @@ async fn follow(context: &Context) -> Result<(), Failure> {
     let here = TimeZone::system();
     loop {
         let response = tokio::select! {
-            next = watch.next() => next?,
+            news = watch.next() => match news? {
+                News::Item(response) => response,
+                News::Missed => {
+                    context.remark("Something was missed here: an inbox keeps its newest thousand items.");
+                    continue;
+                }
+            },
             _ = &mut interrupted => return Ok(()),
         };
         context.answer(&response, || match &response.event {

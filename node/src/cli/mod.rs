@@ -8,6 +8,7 @@ mod admin;
 mod backup;
 mod catalog;
 mod cluster;
+mod cluster_text;
 mod context;
 mod errors;
 mod inbox;
@@ -164,7 +165,9 @@ fn dispatch(globals: Globals, command: Command) -> Result<ExitCode, Failure> {
         Command::Accounts(command) => client(globals, async |context| accounts::run(context, command).await)?,
         Command::Catalog(command) => client(globals, async |context| catalog::run(context, command).await)?,
         Command::Cluster(command) => client(globals, async |context| cluster::run(context, command).await)?,
-        Command::Backup(command) => one_thread()?.block_on(backup::run(output, command))?,
+        Command::Backup(command) => {
+            one_thread()?.block_on(backup::run(output, context::tls(&globals)?.as_ref(), command))?
+        }
         Command::Restore(restore) => one_thread()?.block_on(backup::restore(output, restore))?,
         Command::Recover(recover) => one_thread()?.block_on(recover::run(output, recover))?,
         Command::Demo(args) => one_thread()?.block_on(crate::demo::run(args, globals.output == Output::Json))?,
@@ -269,15 +272,22 @@ mod tests {
             "demo restart 1 --dir d",
             "start --dir d --ordinal 0 --peer-urls http://a:1 --client-urls http://a:2",
             "bench searches --clients 10 --seconds 5",
+            "bench bookings --clients 1,50,200 --rate 500 --replicas 3 --port 7700 --dir d",
+            "bench reads --metrics http://127.0.0.1:7430/metrics",
+            "bench failover --clients 20 --tries 5 --how kill",
+            "bench once --commands 3000 --leader-changes 2 --repeated 30 --seed 7 --replicas 5",
+            "bench machine --dir d",
             "cluster status --output json",
             "cluster transfer-leadership 2",
             "certs --dir keys --hosts 127.0.0.1,*.example.org --days 30",
             "branches --ca ca.crt",
             "cluster status --ca ca.crt --cert tls.crt --key tls.key",
-            "cluster allocate 6ba7b810-9dad-41d1-80b4-00c04fd430c8 --ordinal 2",
-            "cluster add-learner 7 --admin http://127.0.0.1:7420",
-            "cluster change-voters 1 7 9",
-            "cluster remove-node 7",
+            "cluster status --full",
+            "cluster watch --output json",
+            "cluster transfer 2",
+            "cluster add http://127.0.0.1:7423 --admin http://127.0.0.1:7420",
+            "cluster voters 1 7 9",
+            "cluster remove 7",
             "cluster snapshot",
             "backup save library.backup --admin http://127.0.0.1:7420",
             "backup verify library.backup",
@@ -319,6 +329,11 @@ mod tests {
             "users set-role ben king",
             "reservations --state lost",
             "cluster transfer-leadership two",
+            "cluster transfer 0",
+            "cluster add",
+            "cluster voters",
+            "cluster voters one",
+            "cluster remove -1",
             "branches --timeout 0",
             "inbox --follow --keep-unread",
             "branches --ca ca.crt --cert tls.crt",

@@ -23,8 +23,12 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::certs::CertsArgs;
 use crate::config::REPLICAS_MAX;
+use crate::start::exit_with_parent;
+pub use record::{Ready, read_ready};
+pub use replicas::restart_request;
+
 use furnish::Furnishing;
-use record::{Ready, Record};
+use record::Record;
 use replicas::{Exit, Ports, Processes};
 use steward::Steward;
 
@@ -106,9 +110,13 @@ struct RunArgs {
     /// What the replicas log, into DIR/replica-I.log
     #[arg(long, value_name = "FILTER", default_value = "info,openraft=error")]
     log: String,
+
+    /// End when the parent process, which must be this one, does
+    #[arg(long, value_name = "PID")]
+    exit_with_parent: Option<u32>,
 }
 
-fn replica_count(text: &str) -> Result<ReplicaCount, String> {
+pub fn replica_count(text: &str) -> Result<ReplicaCount, String> {
     let count: u32 = text.parse().map_err(|_| format!("{text:?} is not a number"))?;
     ReplicaCount::try_from(count).map_err(|error| error.to_string())
 }
@@ -120,7 +128,10 @@ fn replica_count(text: &str) -> Result<ReplicaCount, String> {
 pub async fn run(args: DemoArgs, json: bool) -> anyhow::Result<()> {
     match args.command {
         Some(DemoCommand::Restart { replica, dir }) => restart(replica, &dir, json).await,
-        None => Demo::new(args.run, json)?.run().await,
+        None => {
+            exit_with_parent(args.run.exit_with_parent)?;
+            Demo::new(args.run, json)?.run().await
+        }
     }
 }
 

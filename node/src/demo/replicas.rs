@@ -25,6 +25,10 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 const FAILURES_MAX: usize = 5;
 const SOON: Duration = Duration::from_secs(5);
 
+/// Unless the environment says otherwise.
+const GENEROUS: [(&str, &str); 2] =
+    [("CARREL_REQUESTS_PER_SECOND_PER_ACCOUNT", "100000"), ("CARREL_LOG_INS_PER_SECOND_PER_ADDRESS", "1000")];
+
 /// Where replica i listens: clients on base+i, peers on base+10+i, admin on base+20+i, metrics on base+30+i.
 #[derive(Clone, Copy, Debug)]
 pub struct Ports {
@@ -293,6 +297,12 @@ impl Processes {
             // Ctrl-C at the terminal is for the demo, which then stops them in order.
             .process_group(0)
             .kill_on_drop(true);
+        // People measure demos, with a few accounts and from one address.
+        for (setting, value) in GENEROUS {
+            if std::env::var_os(setting).is_none() {
+                command.env(setting, value);
+            }
+        }
         if self.ports.tls {
             let keys = Self::keys(&self.dir);
             command.arg("--tls-dir").arg(keys.join("peers")).arg("--client-tls-dir").arg(keys.join("clients"));

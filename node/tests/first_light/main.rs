@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod failover;
+mod figures;
 mod resize;
 mod stage;
 mod story;

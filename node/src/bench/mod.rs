@@ -1,0 +1,120 @@
+//! `carrel bench`: load generators that print what they measured, and on what.
+//!
+//! Load generator and replicas share the machine unless the endpoints say otherwise, so the figures are of both
+//! together. Tables are Markdown, so that a report is what was printed.
+
+mod accounts;
+mod failover;
+mod ground;
+mod load;
+mod machine;
+mod metrics;
+mod once;
+mod stage;
+mod verdict;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use carrel_membership::Replicas;
+use carrel_proto::client::{Client, Options};
+use clap::{Args, Subcommand};
+use comfy_table::{Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use crate::cli::Failure;
+use crate::demo::replica_count;
+
+/// Measure what a cluster does, and count whether it is right
+///
+/// Bookings, searches and reads ask the cluster of --endpoints, or one of their own with --replicas. Failover and once
+/// kill replicas and therefore always start a cluster of their own.
+#[derive(Args, Clone, Debug)]
+#[command(arg_required_else_help = true)]
+pub struct BenchArgs {
+    #[command(subcommand)]
+    subject: Subject,
+}
+
+#[derive(Subcommand, Clone, Debug)]
+enum Subject {
+    /// Reserve distinct seats and times, and cancel them
+    ///
+    /// The figures are of the bookings alone, the cancellations are load on top. Accounts are made for it and deleted
+    /// again; the cancelled reservations stay in the history of the cluster.
+    Bookings(load::LoadArgs),
+    /// Seats of a branch that are free for an hour, linearizable
+    Searches(load::LoadArgs),
+    /// One's own reservations, linearizable
+    Reads(load::LoadArgs),
+    /// How long nobody can book when the leader is killed, and when it is asked to end
+    Failover(failover::FailoverArgs),
+    /// Commands sent several times through several nodes while leaders change: each has its effect once
+    Once(once::OnceArgs),
+    /// This machine: cores, processor, what a sync of 4 KiB costs
+    Machine(machine::MachineArgs),
+}
+
+/// A cluster that lives as long as the measurement.
+#[derive(Args, Clone, Debug)]
+struct OwnCluster {
+    /// How many replicas the cluster has
+    #[arg(long, value_name = "N", default_value = "3", value_parser = replica_count)]
+    replicas: Replicas,
+
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Args, Clone, Debug)]
+struct Place {
+    /// A cluster that is started for the measurement listens here and on the next 36 ports
+    #[arg(long, value_name = "PORT", default_value_t = 7600, value_parser = clap::value_parser!(u16).range(1..=65_000))]
+    port: u16,
+
+    /// Its data lies in a new directory below this one, on the disk that is measured
+    #[arg(long, value_name = "DIR", default_value = ".carrel")]
+    dir: PathBuf,
+}
+
+/// # Errors
+/// If something could not be measured, or what was counted is wrong.
+pub async fn run(
+    args: BenchArgs,
+    connect: impl Fn(Options) -> Result<Client, Failure>,
+    json: bool,
+) -> anyhow::Result<()> {
+    match args.subject {
+        Subject::Bookings(args) => load::run(load::Load::Bookings, args, connect, json).await,
+        Subject::Searches(args) => load::run(load::Load::Searches, args, connect, json).await,
+        Subject::Reads(args) => load::run(load::Load::Reads, args, connect, json).await,
+        Subject::Failover(args) => failover::run(args, json).await,
+        Subject::Once(args) => once::run(args, json).await,
+        Subject::Machine(args) => machine::run(&args, json),
+    }
+}
+
+/// One line for programs.
+fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    anstream::println!("{}", serde_json::to_string(value)?);
+    Ok(())
+}
+
+/// Rows under headings, as Markdown.
+fn markdown(headings: Vec<String>, rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN);
+    table.set_header(headings);
+    table.add_rows(rows);
+    table.to_string()
+}
+
+/// Bars are for people at a terminal.
+fn progress(length: u64, json: bool, template: &str) -> ProgressBar {
+    if json || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template(template).expect("the template is ours");
+    ProgressBar::new(length).with_style(style.progress_chars("=> "))
+}
