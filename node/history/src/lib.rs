@@ -22,6 +22,37 @@ pub use recorder::{History, Recorder};
 
 use thiserror::Error;
 
+/// Which promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Broken {
+    /// What was acknowledged stands.
+    Kept,
+    /// Every request has at most one effect, and every effect one request; nothing is two people's.
+    Once,
+    /// Every answer fits one order of all calls, that of the log and of time.
+    InOrder,
+}
+
+impl Violation {
+    #[must_use]
+    pub const fn broken(&self) -> Broken {
+        match self {
+            Self::Lost { .. } | Self::Undone { .. } => Broken::Kept,
+            Self::AnswersDiffer { .. }
+            | Self::OneEffectForTwo(..)
+            | Self::Uncaused(_)
+            | Self::Repeated { .. }
+            | Self::DoublyBooked(..)
+            | Self::PersonTwice(..)
+            | Self::OneEntryForTwo(..) => Broken::Once,
+            Self::UncausedState { .. }
+            | Self::AgainstTime { .. }
+            | Self::StaleList { .. }
+            | Self::NotLinearizable { .. } => Broken::InOrder,
+        }
+    }
+}
+
 /// A promise that was broken, and the calls that show it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Violation {

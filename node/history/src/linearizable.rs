@@ -3,9 +3,10 @@
 //!
 //! The search goes through the calls and answers in the order they were seen, and keeps every configuration that is
 //! possible so far: how the seat stands, and which calls without an answer yet have taken effect already. Equal
-//! configurations are kept once. So it needs memory for calls that overlap, not for the length of the history, and
-//! a call that was never answered stays open to the end. The classic depth-first search with a memory of where it
-//! has been finds the same, but remembers a set as long as the history for each step of it.
+//! configurations are kept once. So it needs memory for calls that overlap, not for the length of the history; a call
+//! that was never answered stays open until it has taken effect in every configuration, or to the end. The classic
+//! depth-first search with a memory of where it has been finds the same, but remembers a set as long as the history for
+//! each step of it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -92,16 +93,32 @@ pub fn check(seat: Seat, operations: &[&Operation], looks: &[&Look], end: &[Stan
             let what = format!("{:?}", calls[number].step);
             return Verdict::Illegal(Violation::NotLinearizable { seat, returned_us: moment_us, what });
         }
-        pending.remove(&number);
+        let settled: Vec<usize> = settled(&next, &calls).chain([number]).collect();
+        for number in &settled {
+            pending.remove(number);
+        }
         possible = next
             .drain()
             .map(|mut configuration| {
-                configuration.ahead.remove(&number);
+                for number in &settled {
+                    configuration.ahead.remove(number);
+                }
                 configuration
             })
             .collect();
     }
     Verdict::Linearizable
+}
+
+/// Calls without an answer that have taken effect whatever has happened: as if they had been answered now. Without
+/// this, those of a long history would all be carried to its end.
+fn settled<'a>(possible: &'a HashSet<Configuration>, calls: &'a [Call]) -> impl Iterator<Item = usize> + 'a {
+    let some = possible.iter().min_by_key(|configuration| configuration.ahead.len());
+    let ahead = some.into_iter().flat_map(|configuration| &configuration.ahead).copied();
+    ahead.filter(|number| {
+        let was_answered = calls[*number].returned_us.is_some();
+        !was_answered && possible.iter().all(|configuration| configuration.ahead.contains(number))
+    })
 }
 
 /// Every configuration that can be reached from these in which `number` has just taken effect or had before; none if

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use carrel_history::{
     Answer, Attempt, Claim, Command, Interval, Listing, Look, Outcome, Person, Recorder, Refused, Request, Seat,
@@ -22,6 +22,10 @@ const LIVE_MAX: usize = 4;
 /// Half hours of one day that everybody wants.
 const HALF_HOURS: u64 = 10;
 
+/// Between two calls of one client, at most: faster clients would only give the judges more of the same.
+const REST_MS: u64 = 60;
+/// For an answer when all faults are over.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Less than most writes take, and enough for them to arrive.
 const HASTE: Duration = Duration::from_millis(12);
 
@@ -34,6 +38,8 @@ pub struct Stage {
     /// Refusals that are none of the rules' of booking, by reason.
     pub odd_refusals: Mutex<BTreeMap<String, u64>>,
     pub newest_token: Mutex<(u64, String)>,
+    /// By entry, the log's time in microseconds since 1970, and how far that was ahead when its answer was there.
+    pub times: Mutex<BTreeMap<u64, (i64, i64)>>,
 }
 
 /// One person with connections of their own.
@@ -43,6 +49,19 @@ pub struct Account {
     any: Client,
     each: Vec<Client>,
     live: Vec<(Claim, Seat)>,
+}
+
+/// Reads of the seats until the catalogue is there.
+pub async fn opened(account: &Account, limit: Duration) -> bool {
+    let asked = Instant::now();
+    while asked.elapsed() < limit {
+        let request = v1::GetSeatRequest { name: seat_name(Seat(0)), read: None };
+        if account.any.get_seat(request).await.is_ok() {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    false
 }
 
 impl Account {
@@ -71,9 +90,13 @@ impl Account {
         Self { person, any, each, live: Vec::new() }
     }
 
-    /// Everything this person ever had, through one node or any.
+    /// Everything this person ever had, through one node, with patience, or through any.
     pub async fn list(&self, node: Option<u32>, read: Option<v1::ReadOptions>) -> Result<Vec<Standing>, ClientError> {
-        let client = node.map_or(&self.any, |node| &self.each[node as usize]);
+        let patient = Options { attempt_timeout: PATIENCE, deadline: PATIENCE, ..Options::default() };
+        let client = match node {
+            Some(node) => &self.each[node as usize].clone().with_options(patient),
+            None => &self.any,
+        };
         let mut all = Vec::new();
         let mut page_token = String::new();
         loop {
@@ -102,6 +125,7 @@ pub async fn work(stage: &Stage, mut accounts: Vec<Account>, mut dice: Dice) -> 
             78..=97 => look(stage, account, &mut dice).await,
             _ => refresh(stage, account).await,
         }
+        tokio::time::sleep(Duration::from_millis(dice.below(REST_MS))).await;
     }
     accounts
 }
@@ -231,8 +255,13 @@ async fn send(
     let outcome = match answer {
         Ok((reservation, commit)) => {
             let claim = claim_of(&reservation.expect("an answer holds what it is about").name);
-            let token = commit.expect("an answer says which entry decided it").resume_token;
+            let commit = commit.expect("an answer says which entry decided it");
+            let token = commit.resume_token;
             let index = ResumeToken::decode("commit", &token).expect("the node's own token").position.index;
+            let at = commit.commit_time.expect("every entry has its time");
+            let at_us = at.seconds * 1_000_000 + i64::from(at.nanos) / 1000;
+            let ahead_us = at_us - jiff::Timestamp::now().as_microsecond();
+            stage.times.lock().expect("nothing panics while holding it").insert(index, (at_us, ahead_us));
             let mut newest = stage.newest_token.lock().expect("nothing panics while holding it");
             if newest.0 < index {
                 *newest = (index, token);

@@ -1,31 +1,29 @@
-//! Real replicas, looked after by `carrel demo --no-restart`: it forms the cluster and performs the planner's steps,
-//! and leaves dead what this suite kills until it is asked to start it again.
+//! All replicas there may be, the links between them, and what is seen of them from outside.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use carrel_membership::{Ordinal, View};
 use carrel_proto::admin::v1 as admin;
-use carrel_proto::client::{Client, Options};
-use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, ChildStdout, Command};
+use carrel_steward::Answers;
+use futures_util::future::join_all;
 
 use crate::links::Links;
+use crate::replica::{Ending, Launch, Ports, Replica};
+use crate::volume::{Ground, Volume};
 
-/// A debug build on a busy machine forms a cluster in a few seconds; this is for a bad day.
-const READY_LIMIT: Duration = Duration::from_secs(90);
-/// For a replica to be started, and for the cluster to be whole again after the last fault.
-pub const RECOVERY_LIMIT: Duration = Duration::from_secs(60);
-const LOOK: Duration = Duration::from_millis(50);
-const LOOK_LIMIT: Duration = Duration::from_millis(500);
-/// Ports from here on are this suite's.
-const PORTS_FROM: u16 = 34_000;
-const LINKS_AFTER: u16 = 40;
-const PORTS_EACH: u16 = 140;
+/// Slots that a replica can run in.
+pub const SLOTS: u32 = 5;
+/// For the cluster to be formed, and to be whole again after the last fault: many times what it takes.
+pub const RECOVERY_LIMIT: Duration = Duration::from_secs(90);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// On loopback an answer takes a millisecond, on a busy machine some hundred; a replica that is paused gives none.
+const LOOK_LIMIT: Duration = Duration::from_millis(700);
+/// A replica that ended by itself is started again after so long, as anything that looks after processes would.
+const RESTART_AFTER: Duration = Duration::from_millis(300);
 
 /// One room that never closes, with rules that refuse nothing but what the seats themselves do, and no deadline that
 /// falls due within a run.
@@ -57,13 +55,26 @@ branches:
 "#;
 
 pub struct Cluster {
-    child: Child,
     dir: PathBuf,
-    port: u16,
-    pub count: u32,
+    /// By slot, whether they run or not.
+    pub replicas: Vec<Replica>,
     pub links: Arc<Links>,
-    admins: Vec<Client>,
-    _lines: tokio::io::Lines<BufReader<ChildStdout>>,
+    /// How many voters there shall be.
+    pub wanted: AtomicU32,
+    /// How many slots run.
+    pub running: AtomicU32,
+    pub endings: Mutex<Vec<Ending>>,
+    pub hashes: Mutex<Hashes>,
+}
+
+/// What replicas said of their states, by index.
+#[derive(Debug, Default)]
+pub struct Hashes {
+    /// With who said so first.
+    by_index: BTreeMap<u64, (u32, Vec<u8>)>,
+    /// Of one index by another replica.
+    pub compared: u64,
+    pub diverged: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -72,72 +83,107 @@ pub struct Seen {
     pub status: admin::GetStatusResponse,
 }
 
+pub fn answers(seen: &[Seen]) -> Answers {
+    Answers::new(seen.iter().map(|seen| (Ordinal(seen.ordinal), Some(seen.status.clone()))))
+}
+
 impl Seen {
     pub fn node_id(&self) -> u64 {
         self.status.identity.as_ref().map_or(0, |identity| identity.node_id)
     }
 
-    fn leads(&self) -> bool {
+    pub fn leads(&self) -> bool {
         self.status.leader != 0 && self.status.leader == self.node_id()
     }
 
+    fn own(&self) -> Option<&admin::NodeStatus> {
+        self.status.nodes.iter().find(|node| node.id == self.node_id())
+    }
+
     pub fn applied(&self) -> u64 {
-        let own = self.status.nodes.iter().find(|node| node.id == self.node_id());
-        own.map_or(0, |node| node.applied_index)
+        self.own().map_or(0, |own| own.applied_index)
+    }
+
+    pub fn snapshot(&self) -> u64 {
+        self.own().map_or(0, |own| own.snapshot_index)
     }
 }
 
 impl Cluster {
-    pub async fn start(dir: &Path, count: u32, seats: u32) -> Self {
-        let port = free_ports();
-        let links = Links::open(count, port + LINKS_AFTER, port + 10).await;
+    /// Nothing runs yet.
+    pub async fn new(dir: &Path, wanted: u32, seats: u32, ground: Ground) -> Arc<Self> {
         let seats: String = (0..seats).map(|seat| format!("          - {{ id: s-{seat} }}\n")).collect();
         let catalog = dir.join("chaos.yaml");
         std::fs::write(&catalog, format!("{CATALOG}{seats}")).expect("the catalogue can be written");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_carrel"))
-            .args(["--output", "json", "demo", "--no-restart"])
-            .args(["--replicas", &count.to_string(), "--port", &port.to_string()])
-            .args(["--link-port", &(port + LINKS_AFTER).to_string()])
-            .arg("--dir")
-            .arg(dir)
-            .arg("--catalog")
-            .arg(&catalog)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the carrel binary starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
-        let ready = tokio::time::timeout(READY_LIMIT, lines.next_line()).await;
-        let ready = ready.expect("the demo is ready in time").expect("its output is text");
-        assert!(ready.is_some(), "the demo ended instead of being ready");
-        let options = Options { connect_timeout: LOOK_LIMIT, attempt_timeout: LOOK_LIMIT, deadline: LOOK_LIMIT };
-        let admin = |ordinal: u32| {
-            let port = port + 20 + u16::try_from(ordinal).expect("fewer than ten replicas");
-            Client::new([format!("http://127.0.0.1:{port}")], options).expect("a well-formed address")
-        };
-        Self { child, dir: dir.to_owned(), port, count, links, admins: (0..count).map(admin).collect(), _lines: lines }
+        let admin = dir.join("first-admin.txt");
+        std::fs::write(&admin, "admin\ncorrect horse battery\n").expect("a small file can be written");
+        let shim = crate::shim::compile(dir);
+        let ports: Vec<Ports> = (0..SLOTS).map(|_| Ports::reserve()).collect();
+        let links = Links::open(&ports.iter().map(Ports::peer).collect::<Vec<_>>()).await;
+        let clients = ports.iter().map(Ports::client_url).collect::<Vec<_>>().join(",");
+        let replicas = ports.into_iter().zip(0..).map(|(ports, ordinal)| {
+            let peers = (0..SLOTS).map(|to| match links.port(ordinal, to) {
+                Some(port) => format!("http://127.0.0.1:{port}"),
+                None => format!("http://127.0.0.1:{}", ports.peer()),
+            });
+            let flags = [
+                ("--peer-urls", peers.collect::<Vec<_>>().join(",")),
+                ("--client-urls", clients.clone()),
+                ("--first-admin-file", admin.display().to_string()),
+                ("--first-catalog-file", catalog.display().to_string()),
+                // The smallest there is: snapshots and purging belong to what is tried.
+                ("--snapshot-log-mib", "1".to_owned()),
+                ("--log", "info,openraft=error".to_owned()),
+            ];
+            let arguments = flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect();
+            let volume = Volume::new(dir.join(format!("replica-{ordinal}")), ground);
+            Replica::new(ordinal, dir, ports, volume, Launch { shim: shim.clone(), arguments })
+        });
+        Arc::new(Self {
+            dir: dir.to_owned(),
+            replicas: replicas.collect(),
+            links,
+            wanted: AtomicU32::new(wanted),
+            running: AtomicU32::new(0),
+            endings: Mutex::default(),
+            hashes: Mutex::default(),
+        })
     }
 
-    pub fn endpoint(&self, ordinal: u32) -> String {
-        format!("http://127.0.0.1:{}", self.port + u16::try_from(ordinal).expect("fewer than ten replicas"))
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     pub fn endpoints(&self) -> Vec<String> {
-        (0..self.count).map(|ordinal| self.endpoint(ordinal)).collect()
+        self.replicas.iter().map(|replica| replica.ports.client_url()).collect()
     }
 
-    pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().expect("the demo can be waited for").is_none()
+    pub fn replica(&self, ordinal: u32) -> &Replica {
+        &self.replicas[ordinal as usize]
+    }
+
+    pub fn wanted(&self) -> u32 {
+        self.wanted.load(Ordering::SeqCst)
+    }
+
+    pub fn running(&self) -> u32 {
+        self.running.load(Ordering::SeqCst)
     }
 
     /// What each replica that answers says of itself.
     pub async fn look(&self) -> Vec<Seen> {
-        let answers = self.admins.iter().zip(0..).map(|(client, ordinal)| async move {
-            let answer = client.get_status(admin::GetStatusRequest { local: true }).await;
-            answer.ok().map(|status| Seen { ordinal, status })
+        let answers = self.replicas.iter().take(self.running() as usize).map(|replica| async move {
+            let status = replica.status(LOOK_LIMIT).await?;
+            Some(Seen { ordinal: replica.ordinal, status })
         });
-        futures_util::future::join_all(answers).await.into_iter().flatten().collect()
+        let seen: Vec<Seen> = join_all(answers).await.into_iter().flatten().collect();
+        let mut hashes = self.hashes.lock().expect("nothing panics while holding it");
+        for seen in &seen {
+            if let Some(hash) = seen.own().and_then(|own| own.state_hash.as_ref()) {
+                hashes.hear(seen.ordinal, hash.index, &hash.sha256);
+            }
+        }
+        seen
     }
 
     /// The one that says so in the highest term.
@@ -145,95 +191,84 @@ impl Cluster {
         self.look().await.into_iter().filter(Seen::leads).max_by_key(|seen| seen.status.term)
     }
 
-    pub async fn transfer(&self, leader: u32) -> bool {
-        let options =
-            Options { deadline: Duration::from_secs(5), attempt_timeout: Duration::from_secs(5), ..Options::default() };
-        let client = self.admins[leader as usize].clone().with_options(options);
-        client.transfer_leadership(admin::TransferLeadershipRequest { node_id: 0 }).await.is_ok()
+    /// Whether every voter is there and still has what it had when it became one, and nobody is being replaced: then
+    /// one may be lost.
+    pub async fn is_intact(&self) -> bool {
+        let seen = self.look().await;
+        let View::Leader(view) = answers(&seen).view() else { return false };
+        let carrel_membership::Voters::Uniform(voters) = &view.membership.voters else { return false };
+        view.committed && voters.iter().all(|id| seen.iter().any(|seen| seen.node_id() == id.0))
     }
 
-    /// As the file says now: restarts change it.
-    fn pid(&self, ordinal: u32) -> Pid {
-        let text = std::fs::read(self.dir.join("demo.json")).expect("demo.json is there once the demo is ready");
-        let ready: Value = serde_json::from_slice(&text).expect("demo.json is JSON");
-        let pid = ready["pids"][ordinal as usize].as_i64().expect("a pid for each replica");
-        Pid::from_raw(i32::try_from(pid).expect("a pid is small")).expect("a pid is positive")
-    }
-
-    pub fn signal(&self, ordinal: u32, signal: Signal) -> bool {
-        kill_process(self.pid(ordinal), signal).is_ok()
-    }
-
-    /// One letter: running, sleeping, stopped, zombie. None: gone.
-    pub fn process_state(&self, ordinal: u32) -> Option<char> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid(ordinal).as_raw_nonzero())).ok()?;
-        stat.rsplit(')').next()?.trim_start().chars().next()
-    }
-
-    /// The directory of a replica that is dead.
-    pub fn wipe(&self, ordinal: u32) {
-        let volume = self.dir.join(format!("replica-{ordinal}"));
-        std::fs::remove_dir_all(&volume).expect("a dead replica's directory can be removed");
-        std::fs::create_dir(&volume).expect("its parent is there");
-    }
-
-    pub async fn restart(&self, ordinal: u32) {
-        let request = self.dir.join(format!("restart-{ordinal}"));
-        let before = self.pid(ordinal);
-        std::fs::write(&request, b"").expect("the demo's directory can be written");
-        let asked = Instant::now();
-        while request.exists() || self.pid(ordinal) == before {
-            assert!(asked.elapsed() < RECOVERY_LIMIT, "the demo did not restart replica {ordinal}");
-            tokio::time::sleep(LOOK).await;
-        }
-    }
-
-    /// Every replica votes, is reachable, and has applied at least this much.
-    pub async fn whole(&self, applied: u64) -> Result<Vec<Seen>, Vec<Seen>> {
+    /// As many voters as are wanted, one in each slot, all of them reachable, and everyone has applied at least this.
+    pub async fn whole(&self, applied: u64, limit: Duration) -> Result<Vec<Seen>, Vec<Seen>> {
         let started = Instant::now();
         loop {
             let seen = self.look().await;
-            let voters = |seen: &Seen| match seen.status.voter_sets.as_slice() {
-                [voters] => voters.node_ids.len() == self.count as usize && voters.node_ids.contains(&seen.node_id()),
-                _ => false,
-            };
-            let same_leader = seen.windows(2).all(|pair| pair[0].status.leader == pair[1].status.leader);
-            let all = seen.len() == self.count as usize && same_leader && seen.iter().any(Seen::leads);
-            if all && seen.iter().all(|seen| voters(seen) && seen.applied() >= applied) {
+            if self.is_whole(&seen) && seen.iter().all(|seen| seen.applied() >= applied) {
                 return Ok(seen);
             }
-            if started.elapsed() > RECOVERY_LIMIT {
+            if started.elapsed() > limit {
                 return Err(seen);
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    fn is_whole(&self, seen: &[Seen]) -> bool {
+        let wanted = self.wanted() as usize;
+        let votes = |seen: &Seen| match seen.status.voter_sets.as_slice() {
+            [voters] => voters.node_ids.len() == wanted && voters.node_ids.contains(&seen.node_id()),
+            _ => false,
+        };
+        let same_leader = seen.windows(2).all(|pair| pair[0].status.leader == pair[1].status.leader);
+        seen.len() == wanted && same_leader && seen.iter().any(Seen::leads) && seen.iter().all(votes)
+    }
+
+    /// Starts again what has ended by itself, for as long as the suite runs.
+    pub async fn keep_running(&self) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            for replica in &self.replicas {
+                let Some(mut process) = replica.try_process() else { continue };
+                if let Some(ending) = replica.ends(&mut process, Duration::ZERO).await {
+                    println!("           replica {} ended by itself, {}", replica.ordinal, ending.status);
+                    self.endings.lock().expect("nothing panics while holding it").push(ending);
+                    tokio::time::sleep(RESTART_AFTER).await;
+                    replica.start(&mut process);
+                }
+            }
         }
     }
 
     /// The ends of the replicas' logs, for a run that failed.
     pub fn logs(&self) -> String {
-        let tail = |ordinal: u32| {
-            let log = std::fs::read_to_string(self.dir.join(format!("replica-{ordinal}.log"))).unwrap_or_default();
-            let lines: Vec<&str> = log.lines().collect();
-            format!("--- replica {ordinal}\n{}\n", lines[lines.len().saturating_sub(20)..].join("\n"))
-        };
-        (0..self.count).map(tail).collect()
+        self.replicas.iter().map(|replica| replica.tail(25)).collect()
     }
 
-    pub async fn stop(mut self) {
-        let pid = self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
-        if let Some(pid) = pid {
-            kill_process(pid, Signal::TERM).expect("the process is ours");
-        }
-        let ended = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await;
-        ended.expect("the demo ends when asked to").expect("it can be waited for");
+    pub async fn stop(&self) {
+        join_all(self.replicas.iter().map(|replica| async move {
+            replica.stop(&mut *replica.process().await).await;
+        }))
+        .await;
     }
 }
 
-/// Ports nobody else uses: replicas on the first forty, links above.
-fn free_ports() -> u16 {
-    let first = u16::try_from(std::process::id() % 25).expect("below 25");
-    (0..25)
-        .map(|nth| PORTS_FROM + (first + nth) % 25 * PORTS_EACH)
-        .find(|base| (0..PORTS_EACH).all(|offset| TcpListener::bind((Ipv4Addr::LOCALHOST, base + offset)).is_ok()))
-        .expect("some ports are free")
+impl Hashes {
+    /// Two states after one entry are one state.
+    pub fn hear(&mut self, ordinal: u32, index: u64, sha256: &[u8]) {
+        let (first, hash) = self.by_index.entry(index).or_insert_with(|| (ordinal, sha256.to_vec()));
+        if *first == ordinal {
+            return;
+        }
+        self.compared += 1;
+        if hash != sha256 {
+            let (one, other) = (hex(hash), hex(sha256));
+            self.diverged.push(format!("after entry {index} replica {first} has {one} and replica {ordinal} {other}"));
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

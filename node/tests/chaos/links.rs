@@ -1,5 +1,6 @@
 //! A TCP proxy for every link between two replicas. What one replica sends another can be held back, delayed or slowed,
-//! each direction by itself, and connections can be dropped in the middle of whatever they carry.
+//! each direction by itself, and lost: then the connection ends in the middle of what it carries, as it does where a
+//! network loses more than TCP can send again.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -25,15 +26,19 @@ pub enum Flow {
     Throttled {
         bytes_per_second: u32,
     },
+    /// One piece of so many is lost, and with it the connection.
+    Lossy {
+        one_in: u64,
+    },
 }
 
 #[derive(Debug)]
 struct Direction {
     flow: watch::Sender<Flow>,
-    /// Grows with every drop: what was connected before ends.
-    drops: watch::Sender<u64>,
-    /// Chunks that met anything but an open flow, and connections that were dropped.
+    /// Pieces that met anything but an open flow; of a lossy one, bytes that were lost.
     disturbed: AtomicU64,
+    /// Pieces that met a lossy flow.
+    risked: AtomicU64,
 }
 
 /// All links of a cluster.
@@ -42,35 +47,42 @@ pub struct Links {
     count: u32,
     /// By sender, then receiver.
     directions: Vec<Arc<Direction>>,
+    /// Where a sender reaches a receiver, in the same order; itself nowhere.
+    ports: Vec<Option<u16>>,
 }
 
 impl Links {
-    /// Replica i reaches replica j at `port + 10 * i + j`, which leads to `peer_port + j`.
-    pub async fn open(count: u32, port: u16, peer_port: u16) -> Arc<Self> {
+    /// Between replicas that listen for each other on these ports.
+    pub async fn open(peer_ports: &[u16]) -> Arc<Self> {
+        let count = u32::try_from(peer_ports.len()).expect("fewer than ten replicas");
         let direction = || {
-            let (flow, drops) = (watch::Sender::new(Flow::Open), watch::Sender::new(0));
-            Arc::new(Direction { flow, drops, disturbed: AtomicU64::new(0) })
+            let (disturbed, risked) = (AtomicU64::new(0), AtomicU64::new(0));
+            Arc::new(Direction { flow: watch::Sender::new(Flow::Open), disturbed, risked })
         };
-        let links = Arc::new(Self { count, directions: (0..count * count).map(|_| direction()).collect() });
+        let directions = (0..count * count).map(|_| direction()).collect();
+        let mut links = Self { count, directions, ports: Vec::new() };
         for from in 0..count {
-            for to in (0..count).filter(|&to| to != from) {
-                let at = |base: u16, offset: u32| base + u16::try_from(offset).expect("fewer than ten replicas");
-                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, at(port, 10 * from + to))).await;
-                let listener = listener.expect("the port was free a moment ago");
+            for (to, peer_port) in (0..count).zip(peer_ports) {
+                if from == to {
+                    links.ports.push(None);
+                    continue;
+                }
+                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("some port is free");
+                links.ports.push(Some(listener.local_addr().expect("it is bound").port()));
                 let (there, back) = (links.direction(from, to), links.direction(to, from));
-                tokio::spawn(accept(listener, at(peer_port, to), there, back));
+                tokio::spawn(accept(listener, *peer_port, there, back));
             }
         }
-        links
+        Arc::new(links)
+    }
+
+    /// Where `from` reaches `to`; nowhere if it is itself.
+    pub fn port(&self, from: u32, to: u32) -> Option<u16> {
+        self.ports[(from * self.count + to) as usize]
     }
 
     pub fn set(&self, from: u32, to: u32, flow: Flow) {
         self.direction(from, to).flow.send_replace(flow);
-    }
-
-    /// Ends every connection that carries anything from one to the other.
-    pub fn drop_connections(&self, from: u32, to: u32) {
-        self.direction(from, to).drops.send_modify(|drops| *drops += 1);
     }
 
     pub fn heal(&self) {
@@ -79,7 +91,7 @@ impl Links {
         }
     }
 
-    /// How often anything was in the way of what one sent the other.
+    /// How much was in the way of what one sent the other.
     pub fn disturbed(&self, from: u32, to: u32) -> u64 {
         self.direction(from, to).disturbed.load(Ordering::Relaxed)
     }
@@ -100,16 +112,12 @@ async fn carry(caller: TcpStream, port: u16, there: Arc<Direction>, back: Arc<Di
     if caller.set_nodelay(true).and(called.set_nodelay(true)).is_err() {
         return;
     }
-    let mut dropped = [there.drops.subscribe(), back.drops.subscribe()];
     let (caller_reads, caller_writes) = caller.into_split();
     let (called_reads, called_writes) = called.into_split();
-    let [first, second] = &mut dropped;
     // Whatever ends first ends the connection in both directions.
     tokio::select! {
         () = pump(caller_reads, called_writes, &there) => {}
         () = pump(called_reads, caller_writes, &back) => {}
-        _ = first.changed() => { there.disturbed.fetch_add(1, Ordering::Relaxed); }
-        _ = second.changed() => { back.disturbed.fetch_add(1, Ordering::Relaxed); }
     }
 }
 
@@ -126,7 +134,7 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, direction: &Direc
         let mut flow = direction.flow.subscribe();
         while let Some((read_at, chunk)) = receiver.recv().await {
             let now = *flow.borrow_and_update();
-            if now != Flow::Open {
+            if !matches!(now, Flow::Open | Flow::Lossy { .. }) {
                 direction.disturbed.fetch_add(1, Ordering::Relaxed);
             }
             match now {
@@ -141,11 +149,24 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, direction: &Direc
                     let seconds = chunk.len() as f64 / f64::from(bytes_per_second);
                     tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
                 }
+                Flow::Lossy { one_in } => {
+                    if direction.risked.fetch_add(1, Ordering::Relaxed).is_multiple_of(one_in) {
+                        // Half of it arrives.
+                        let _ = to.write_all(&chunk[..chunk.len() / 2]).await;
+                        direction.disturbed.fetch_add(chunk.len().div_ceil(2) as u64, Ordering::Relaxed);
+                        return;
+                    }
+                }
             }
             if to.write_all(&chunk).await.is_err() {
                 return;
             }
         }
     };
-    tokio::join!(reading, writing);
+    tokio::pin!(writing);
+    tokio::select! {
+        // Nothing more arrives, so there is nothing more to read.
+        () = &mut writing => {}
+        () = reading => writing.await,
+    }
 }
