@@ -1,0 +1,41 @@
+//! The settings of all nodes, as the environment of `carrel start`. Its flags are described by `carrel start --help`.
+
+use serde_json::{Value, json};
+
+use super::{Blueprint, CLIENT_PORT, Child, Kind, PEER_PORT};
+
+pub(super) fn name(blueprint: &Blueprint<'_>) -> String {
+    format!("{}-config", blueprint.name)
+}
+
+pub(super) fn config_map(blueprint: &Blueprint<'_>) -> Child {
+    let name = name(blueprint);
+    let body = json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": blueprint.metadata(&name),
+        "data": settings(blueprint),
+    });
+    Child { kind: Kind::ConfigMap, name, body }
+}
+
+pub(super) fn settings(blueprint: &Blueprint<'_>) -> Value {
+    let raft = &blueprint.spec.raft;
+    let scheme = |secret: Option<String>| if secret.is_some() { "https" } else { "http" };
+    let host = format!(
+        "{}-{{ordinal}}.{}.{}.svc.{}",
+        blueprint.name,
+        blueprint.peers_service(),
+        blueprint.namespace,
+        blueprint.surroundings.cluster_domain
+    );
+    json!({
+        "CARREL_PEER_URLS": format!("{}://{host}:{PEER_PORT}", scheme(blueprint.peers_secret())),
+        "CARREL_CLIENT_URLS": format!("{}://{host}:{CLIENT_PORT}", scheme(blueprint.clients_secret())),
+        "CARREL_HEARTBEAT_MS": raft.heartbeat_ms.to_string(),
+        "CARREL_ELECTION_MIN_MS": raft.election_min_ms.to_string(),
+        "CARREL_ELECTION_MAX_MS": raft.election_max_ms.to_string(),
+        "CARREL_SNAPSHOT_LOG_MIB": raft.snapshot_log_mib.to_string(),
+        "CARREL_LOG_FORMAT": "json",
+    })
+}

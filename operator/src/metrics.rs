@@ -1,0 +1,118 @@
+//! What an operator tells Prometheus of itself.
+
+use std::time::Duration;
+
+use prometheus::{Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+
+use crate::decide::{Outlook, Verdict};
+
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Registry,
+    reconcile_seconds: Histogram,
+    failures: IntCounterVec,
+    conflicts: IntCounter,
+    status_writes: IntCounter,
+    decisions: IntCounterVec,
+    guard_denials: IntCounterVec,
+    requests: IntCounterVec,
+    is_leader: IntGauge,
+    watch_age_seconds: IntGauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    #[must_use]
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let counter = IntCounterVec::new(Opts::new(name, help), labels).expect("the name is well-formed");
+            registry.register(Box::new(counter.clone())).expect("the name is used once");
+            counter
+        };
+        let counter = |name: &str, help: &str| {
+            let counter = IntCounter::new(name, help).expect("the name is well-formed");
+            registry.register(Box::new(counter.clone())).expect("the name is used once");
+            counter
+        };
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::new(name, help).expect("the name is well-formed");
+            registry.register(Box::new(gauge.clone())).expect("the name is used once");
+            gauge
+        };
+        let seconds = HistogramOpts::new("carrel_operator_reconcile_seconds", "How long passes took.")
+            .buckets(vec![0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 45.0]);
+        let reconcile_seconds = Histogram::with_opts(seconds).expect("the name is well-formed");
+        registry.register(Box::new(reconcile_seconds.clone())).expect("the name is used once");
+        Self {
+            failures: counters("carrel_operator_failures_total", "Passes that did not come to their end.", &["class"]),
+            conflicts: counter("carrel_operator_conflicts_total", "Writes refused because the object had changed."),
+            status_writes: counter("carrel_operator_status_writes_total", "Statuses written."),
+            decisions: counters("carrel_operator_decisions_total", "What passes decided.", &["outlook", "reason"]),
+            guard_denials: counters(
+                "carrel_operator_guard_denied_total",
+                "Steps that a guard did not permit.",
+                &["guard"],
+            ),
+            requests: counters("carrel_operator_api_requests_total", "Requests to the API server.", &["verb", "code"]),
+            is_leader: gauge("carrel_operator_is_leader", "1 if this operator works, 0 if another does."),
+            watch_age_seconds: gauge("carrel_operator_watch_age_seconds", "Since the oldest watch was asked for."),
+            reconcile_seconds,
+            registry,
+        }
+    }
+
+    /// One pass. Names of clusters are no labels: somebody may have thousands of them.
+    pub fn pass(&self, took: Duration, failure: Option<&str>, status_writes: u32) {
+        self.reconcile_seconds.observe(took.as_secs_f64());
+        self.status_writes.inc_by(status_writes.into());
+        if let Some(class) = failure {
+            self.failures.with_label_values(&[class]).inc();
+            if class == "Conflict" {
+                self.conflicts.inc();
+            }
+        }
+    }
+
+    pub fn verdict(&self, verdict: &Verdict) {
+        let outlook = match verdict.outlook {
+            Outlook::Settled => "settled",
+            Outlook::Busy => "busy",
+            Outlook::Waiting => "waiting",
+            Outlook::Stuck => "stuck",
+        };
+        self.decisions.with_label_values(&[outlook, verdict.reason]).inc();
+        for guard in ["G1", "G2", "G3"] {
+            if verdict.guards.iter().any(|said| said.starts_with(&format!("denied: guard {guard}"))) {
+                self.guard_denials.with_label_values(&[guard]).inc();
+            }
+        }
+    }
+
+    pub fn request(&self, verb: &str, code: u16) {
+        self.requests.with_label_values(&[verb, &code.to_string()]).inc();
+    }
+
+    pub fn leads(&self, leads: bool) {
+        self.is_leader.set(i64::from(leads));
+    }
+
+    /// As Prometheus reads it.
+    #[must_use]
+    pub fn render(&self, watch_age: Duration) -> String {
+        self.watch_age_seconds.set(i64::try_from(watch_age.as_secs()).unwrap_or(i64::MAX));
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text).expect("a buffer takes any text");
+        String::from_utf8(text).expect("metrics are text")
+    }
+
+    #[must_use]
+    pub fn status_writes(&self) -> u64 {
+        self.status_writes.get()
+    }
+}

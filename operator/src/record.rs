@@ -1,0 +1,74 @@
+//! The status of one object while a pass works on it: what it was, what it is to be, and the version it was read at.
+//!
+//! Every write names that version. So a status that somebody else has changed since is never overwritten, and what the
+//! planner decided on it is never done: the claim of a founding and the record of a stop depend on that.
+
+use kube::api::{Patch, PatchParams};
+use kube::core::DeserializeGuard;
+use kube::{Api, Resource, ResourceExt};
+use serde_json::json;
+
+use crate::crd::{CarrelCluster, CarrelClusterStatus};
+
+/// An object that may be malformed, without keeping anybody from the others.
+pub type Guarded = DeserializeGuard<CarrelCluster>;
+
+const FIELD_MANAGER: &str = "carrel-operator-status";
+
+#[derive(Debug)]
+pub struct Record {
+    api: Api<Guarded>,
+    name: String,
+    resource_version: String,
+    written: CarrelClusterStatus,
+    pub status: CarrelClusterStatus,
+    writes: u32,
+}
+
+impl Record {
+    #[must_use]
+    pub fn of(object: &Guarded, api: Api<Guarded>) -> Self {
+        let status = object.0.as_ref().ok().and_then(|cluster| cluster.status.clone()).unwrap_or_default();
+        Self {
+            api,
+            name: object.name_any(),
+            resource_version: object.meta().resource_version.clone().unwrap_or_default(),
+            written: status.clone(),
+            status,
+            writes: 0,
+        }
+    }
+
+    /// Writes the status down, if it is another than the one that is there.
+    ///
+    /// # Errors
+    /// A conflict if the object has changed since it was read.
+    pub async fn write(&mut self) -> kube::Result<()> {
+        if self.status == self.written {
+            return Ok(());
+        }
+        let patch = json!({
+            "apiVersion": CarrelCluster::api_version(&()),
+            "kind": CarrelCluster::kind(&()),
+            "metadata": { "name": self.name, "resourceVersion": self.resource_version },
+            "status": self.status,
+        });
+        let how = PatchParams::apply(FIELD_MANAGER).force();
+        match self.api.patch_status(&self.name, &how, &Patch::Apply(patch)).await {
+            Ok(object) => {
+                self.resource_version = object.resource_version().unwrap_or_default();
+                self.written = self.status.clone();
+                self.writes += 1;
+                Ok(())
+            }
+            // Deleted meanwhile: nobody is left to read it.
+            Err(kube::Error::Api(refusal)) if refusal.is_not_found() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    #[must_use]
+    pub fn writes(&self) -> u32 {
+        self.writes
+    }
+}

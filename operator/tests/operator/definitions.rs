@@ -1,0 +1,116 @@
+//! The definitions: fresh on disk, and their rules, tried without a server.
+
+use std::path::{Path, PathBuf};
+
+use carrel_operator::crd::{self, CarrelCluster};
+use kube::core::cel::{compile_schema, validate_cel, validate_cel_update};
+use serde_json::{Value, json};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join("manifests/crd")
+}
+
+#[test]
+fn the_definitions_on_disk_are_those_of_the_code() {
+    for (file, definition) in crd::definitions() {
+        let text = crd::yaml(&definition).expect("written");
+        let path = folder().join(file);
+        if std::env::var_os("UPDATE_MANIFESTS").is_some() {
+            std::fs::create_dir_all(folder()).expect("a folder");
+            std::fs::write(&path, &text).expect("written");
+        }
+        let written = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(written == text, "UPDATE_MANIFESTS=1 writes {} anew", path.display());
+        let read: Value = serde_saphyr::from_str(&written).expect("YAML");
+        assert_eq!(read, serde_json::to_value(&definition).expect("plain data"), "{file} reads as it was written");
+    }
+}
+
+#[test]
+fn every_rule_compiles() {
+    for (file, definition) in crd::definitions() {
+        let schema = serde_json::to_value(&definition.spec.versions[0].schema).expect("plain data");
+        let compiled = compile_schema(&schema["openAPIV3Schema"]);
+        assert!(!compiled.has_errors(), "{file}: {compiled:?}");
+    }
+}
+
+fn cluster(spec: Value) -> CarrelCluster {
+    named("r", spec)
+}
+
+fn named(name: &str, mut spec: Value) -> CarrelCluster {
+    spec["image"] = json!("carrel:1");
+    let object = json!({ "apiVersion": "carrel.dev/v1alpha1", "kind": "CarrelCluster",
+        "metadata": { "name": name, "namespace": "n" }, "spec": spec });
+    serde_json::from_value(object).expect("well-formed")
+}
+
+fn refusals(cluster: &CarrelCluster) -> String {
+    match validate_cel(cluster) {
+        Ok(()) => String::new(),
+        Err(errors) => errors.as_slice().iter().map(|error| error.message.clone()).collect::<Vec<_>>().join("; "),
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_with_a_reason() {
+    let cases = [
+        (json!({}), ""),
+        (json!({ "replicas": 1 }), ""),
+        (json!({ "replicas": 7 }), ""),
+        (json!({ "replicas": 2 }), "replicas must be 1, 3, 5 or 7"),
+        (json!({ "replicas": 9 }), "replicas must be 1, 3, 5 or 7"),
+        (json!({ "replicas": 3, "disruption": { "maxConcurrent": 2 } }), "at most what the voters bear"),
+        (json!({ "replicas": 5, "disruption": { "maxConcurrent": 2 } }), ""),
+        (json!({ "replicas": 1, "disruption": { "maxConcurrent": 1 } }), ""),
+        (json!({ "storage": { "size": "much" } }), "size must be a quantity above zero"),
+        (json!({ "storage": { "size": "0" } }), "size must be a quantity above zero"),
+        (json!({ "raft": { "heartbeatMs": 100 } }), "heartbeatMs must be less than half"),
+        (json!({ "raft": { "electionMinMs": 350 } }), "heartbeatMs must be less than half"),
+        (json!({ "tls": { "mode": "Secret" } }), "mode Secret needs peersSecret"),
+        (json!({ "tls": { "mode": "Secret", "peersSecret": "s" } }), ""),
+        (json!({ "tls": { "clientsMode": "Secret" } }), "clientsMode Secret needs clientsSecret"),
+        (
+            json!({ "tls": { "mode": "Disabled", "clientsMode": "Operator" } }),
+            "clientsMode Operator needs mode Operator",
+        ),
+    ];
+    for (spec, expected) in cases {
+        let said = refusals(&cluster(spec.clone()));
+        assert!(if expected.is_empty() { said.is_empty() } else { said.contains(expected) }, "{spec}: {said:?}");
+    }
+    assert!(refusals(&named(&"a".repeat(41), json!({}))).contains("at most 40"));
+    assert!(refusals(&named("1st", json!({}))).contains("a letter first"));
+    assert_eq!(refusals(&named(&"a".repeat(40), json!({}))), "");
+}
+
+#[test]
+fn what_cannot_change_is_refused_with_a_reason() {
+    let cases = [
+        (json!({ "replicas": 3 }), json!({ "replicas": 5 }), ""),
+        (json!({ "storage": { "size": "1Gi" } }), json!({ "storage": { "size": "2Gi" } }), ""),
+        (json!({ "storage": { "size": "2Gi" } }), json!({ "storage": { "size": "1Gi" } }), "size cannot shrink"),
+        (json!({ "storage": {} }), json!({ "storage": { "className": "fast" } }), "className cannot change"),
+        (json!({ "storage": { "className": "fast" } }), json!({ "storage": {} }), "className cannot change"),
+        (json!({ "tls": {} }), json!({ "tls": { "mode": "Disabled" } }), "tls.mode cannot change"),
+        (
+            json!({ "replicas": 3, "operation": { "hibernated": true } }),
+            json!({ "replicas": 5, "operation": { "hibernated": true } }),
+            "wake it first",
+        ),
+        (
+            json!({ "replicas": 3, "operation": { "hibernated": true } }),
+            json!({ "replicas": 3, "operation": { "hibernated": false } }),
+            "",
+        ),
+    ];
+    for (old, new, expected) in cases {
+        let said = match validate_cel_update(&cluster(new.clone()), &cluster(old.clone())) {
+            Ok(()) => String::new(),
+            Err(errors) => errors.as_slice().iter().map(|error| error.message.clone()).collect::<Vec<_>>().join("; "),
+        };
+        let fits = if expected.is_empty() { said.is_empty() } else { said.contains(expected) };
+        assert!(fits, "{old} to {new}: {said:?}");
+    }
+}

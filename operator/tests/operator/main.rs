@@ -1,0 +1,14 @@
+//! The operator against an API server, controllers, kubelets and nodes in memory: real passes, the real planner, real
+//! calls over the wire to the nodes.
+
+mod world;
+
+mod definitions;
+mod building;
+mod stories;
+mod rollouts;
+mod trouble;
+mod crashes;
+mod keys;
+mod election;
+mod quiet;
