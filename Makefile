@@ -17,9 +17,8 @@ run: deps ## A whole library on this machine: three replicas, the sample campus,
 test: deps ## Every test, those with real processes included
 	cargo test --workspace --locked
 
-chaos: deps ## Ten minutes of faults on real processes, three replicas and then five; CARREL_CHAOS_SEED=n repeats a run
-	CARREL_CHAOS_SECONDS=$${CARREL_CHAOS_SECONDS:-600} \
-	cargo test --release --locked --package carrel-node --test chaos -- --nocapture
+chaos: deps ## Ten minutes of faults on real processes, kept in docs/reports/chaos.md; CARREL_CHAOS_SEED=n repeats a run
+	sh node/benches/figures.sh chaos
 
 build: deps ## The carrel binary, target/release/carrel
 	cargo build --release --locked
@@ -32,16 +31,14 @@ verify: deps ## Reads only: formatting, lints, structure, generated files
 fix: deps ## Writes: formatting, the lints that mend themselves, generated files
 	cargo fmt --all
 	cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
-	UPDATE_CATALOG=1 UPDATE_STORIES=1 UPDATE_SCRIPTS=1 cargo test --workspace
+	UPDATE_CATALOG=1 UPDATE_STORIES=1 UPDATE_SCRIPTS=1 UPDATE_MANIFESTS=1 UPDATE_GOLDEN=1 cargo test --workspace
 
-figures: deps ## What it costs: one booking in the pure core, bookings and searches on three replicas
-	cargo bench --locked --package carrel-domain
-	cargo build --release --locked
-	sh node/benches/figures.sh
+figures: deps ## Every figure measured and kept in docs/reports/; TABLE=failover for one of them
+	sh node/benches/figures.sh $(TABLE)
 
-deps: ## What the machine needs besides this checkout: Rust, and a C linker. Silent when all is there
+deps: ## What the machine needs besides this checkout: Rust, and a C compiler. Silent when all is there
 	@command -v cc >/dev/null || { \
-	  echo "Installing gcc, which links Rust programs."; \
+	  echo "Installing gcc, which links Rust programs and compiles what the fault suite puts under them."; \
 	  $$(test "$$(id -u)" = 0 || echo sudo) sh -c 'apt-get update -qq && apt-get install -y -qq gcc libc6-dev'; }
 	@command -v cargo >/dev/null || { \
 	  echo "Rust is missing: install it with rustup, see https://rustup.rs"; exit 1; }

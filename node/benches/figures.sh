@@ -1,19 +1,137 @@
 #!/bin/sh
-# Bookings, searches and reads on three replicas of a demo of its own, at several numbers of clients.
-set -eu
-carrel="${CARGO_TARGET_DIR:-target}/release/carrel"
-dir=$(mktemp -d)
-"$carrel" demo --output json --dir "$dir" --port 7600 > "$dir/ready" &
-demo=$!
-trap 'kill "$demo"; wait "$demo" 2>/dev/null || true; rm -rf "$dir"' EXIT
-until grep -q '"ready":true' "$dir/ready"; do
-  kill -0 "$demo"
-  sleep 0.2
+# Measures, and keeps what was measured: one report for each table below docs/reports/, with commit, date, machine, the
+# commands and what they printed. Each table runs by itself: figures.sh failover once. One that fails says so in its
+# report and stops none of the others.
+#
+# CARREL_FIGURES_PORT: the first of 37 ports for the clusters that are started.
+set -u
+cd "$(dirname "$0")/../.."
+reports=docs/reports
+port="${CARREL_FIGURES_PORT:-7600}"
+binary="${CARGO_TARGET_DIR:-target}/release/carrel"
+tables='domain load failover once bits snapshot overload chaos'
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+trap 'exit 1' INT TERM
+failed=''
+
+commit=$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+if [ -n "$(git status --porcelain -- . ":!$reports" 2>/dev/null)" ]; then
+  commit="$commit, with changes that are not committed"
+fi
+
+# What a reader types, and what it printed. Markdown, unless it is said to be text.
+measure() {
+  kind=$1
+  shift
+  said=$(echo "$*" | sed "s,$binary,carrel,g")
+  echo "figures: $said" >&2
+  printf '\n```\n%s\n```\n\n' "$said"
+  test "$kind" = markdown || echo '```'
+  "$@" > "$scratch/out" 2> "$scratch/err"
+  code=$?
+  # Criterion rewrites its lines for terminals.
+  grep -v '^Benchmarking' "$scratch/out"
+  test "$code" = 0 || tail -20 "$scratch/err"
+  test "$kind" = markdown || echo '```'
+  if [ "$code" != 0 ]; then
+    printf '\n**It failed, with exit code %s.**\n' "$code"
+    touch "$scratch/failed"
+  fi
+}
+
+# A test that is asked for more than usual. It says at length how it goes, and writes its tables where it is told to.
+tested() {
+  echo "figures: $*" >&2
+  printf '\n```\n%s\n```\n\n' "$*"
+  rm -f "$scratch/tables"
+  env CARREL_REPORT="$scratch/tables" "$@" --nocapture >&2 || {
+    printf '**It failed.**\n\n'
+    touch "$scratch/failed"
+  }
+  test ! -e "$scratch/tables" || cat "$scratch/tables"
+}
+
+carrel() {
+  measure markdown "$binary" bench "$@" --port "$port"
+}
+
+table() {
+  case $1 in
+    domain)
+      echo '# One booking in the pure core'
+      header
+      measure text cargo bench --locked --package carrel-domain
+      ;;
+    load)
+      echo '# Bookings, searches and reads on three replicas'
+      header
+      carrel bookings --replicas 3 --clients 1,50,200,1000 --seconds 15
+      carrel bookings --replicas 3 --clients 200 --rate 1000 --seconds 15
+      carrel searches --replicas 3 --clients 1,50,200 --seconds 15
+      carrel reads --replicas 3 --clients 1,50,200 --seconds 15
+      ;;
+    failover)
+      echo '# A leader is killed, or asked to end, while people book'
+      header
+      carrel failover --clients 20 --tries 20
+      ;;
+    once)
+      echo '# Commands sent again have their effect once'
+      header
+      carrel once --commands 100000 --clients 50 --repeated 30 --leader-changes 10
+      ;;
+    bits)
+      echo '# Every single bit flip over a log and a snapshot'
+      header
+      tested CARREL_EVERY_BIT=1 cargo test --release --locked --package carrel-node --test storage -- no_wrong_bit_in \
+        --test-threads 1
+      ;;
+    snapshot)
+      echo '# A snapshot of a million claims beside writes, and a restart from it'
+      header
+      tested CARREL_SNAPSHOT_CLAIMS=1000000 cargo test --release --locked --package carrel-node --test storage -- \
+        writes_go_on
+      ;;
+    overload)
+      echo '# Five times too much, and what becomes of it'
+      header
+      tested CARREL_OVERLOAD_SECONDS="${CARREL_OVERLOAD_SECONDS:-30}" \
+        cargo test --release --locked --package carrel-node --test overload --
+      ;;
+    chaos)
+      echo '# Ten minutes of faults on real processes'
+      header
+      tested CARREL_CHAOS_SECONDS="${CARREL_CHAOS_SECONDS:-600}" \
+        cargo test --release --locked --package carrel-node --test chaos --
+      ;;
+    *)
+      echo "There is no table $1, only $tables." >&2
+      exit 2
+      ;;
+  esac
+}
+
+header() {
+  printf '\nCommit %s. %s.\n' "$commit" "$(date -u '+%Y-%m-%d %H:%M UTC')"
+  printf 'On %s.\n' "$("$binary" bench machine)"
+}
+
+# shellcheck disable=SC2086  # the names are words
+test $# -gt 0 || set -- $tables
+for name in "$@"; do
+  case " $tables " in *" $name "*) ;; *) table "$name" ;; esac
 done
-for load in bookings searches reads; do
-  for clients in 1 50 200; do
-    "$carrel" --endpoints http://127.0.0.1:7600,http://127.0.0.1:7601,http://127.0.0.1:7602 \
-      bench "$load" --clients "$clients" --seconds 10
-    echo
-  done
+cargo build --release --locked --bin carrel || exit 1
+mkdir -p "$reports"
+for name in "$@"; do
+  rm -f "$scratch/failed"
+  table "$name" > "$scratch/report"
+  mv "$scratch/report" "$reports/$name.md"
+  test ! -e "$scratch/failed" || failed="$failed $name"
+  echo "figures: $reports/$name.md" >&2
 done
+if [ -n "$failed" ]; then
+  echo "Not as it should be:$failed. The reports say why." >&2
+  exit 1
+fi

@@ -10,12 +10,14 @@ fn root() -> PathBuf {
 }
 
 /// Crate, its folder, and what of its own workspace it may use: nothing points the other way.
-const DIRECTION: [(&str, &str, &[&str]); 5] = [
+const DIRECTION: [(&str, &str, &[&str]); 7] = [
     ("carrel-proto", "proto", &[]),
     ("carrel-domain", "node/domain", &[]),
     ("carrel-membership", "operator/membership", &[]),
     ("carrel-history", "node/history", &[]),
-    ("carrel-node", "node", &["carrel-domain", "carrel-membership", "carrel-proto"]),
+    ("carrel-steward", "operator/steward", &["carrel-membership", "carrel-proto"]),
+    ("carrel-node", "node", &["carrel-domain", "carrel-membership", "carrel-proto", "carrel-steward"]),
+    ("carrel-operator", "operator", &["carrel-membership", "carrel-proto", "carrel-steward"]),
 ];
 
 /// What the pure crates may never name.
@@ -23,8 +25,12 @@ const IMPURE: [&str; 11] =
     ["tokio", "tonic", "prost", "openraft", "sqlx", "kube", "axum", "rand", "getrandom", "jiff", "uuid"];
 
 /// A library, and the only folder whose sources may name it.
-const HOMES: [(&str, &str); 3] =
-    [("openraft", "node/src/raft"), ("sqlx", "node/src/projection"), ("rustls", "node/src/tls")];
+const HOMES: [(&str, &str); 4] = [
+    ("openraft", "node/src/raft"),
+    ("sqlx", "node/src/projection"),
+    ("rustls", "node/src/tls"),
+    ("kube", "operator/src"),
+];
 
 /// Second implementations of cryptography: rustls has one, ring.
 const SECOND_CRYPTOGRAPHY: [&str; 4] = ["aws-lc-rs", "aws-lc-sys", "openssl", "openssl-sys"];
