@@ -237,7 +237,7 @@ async fn read<P: Platform>(platform: &P, path: &Path) -> Result<(Backup, Replica
         lineage: frame.origin.lineage,
         last: LogPosition::of(&last),
         bytes: reader.file_bytes(),
-        contents: Contents::of(&state, reader.hash()),
+        contents: Contents::of(&state, reader.hash().expect("a reader that was not told otherwise hashes")),
     };
     Ok((backup, state))
 }

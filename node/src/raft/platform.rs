@@ -11,6 +11,7 @@ use openraft::async_runtime::OneshotSender;
 use openraft::type_config::TypeConfigExt;
 use openraft_rt::AsyncRuntime;
 use openraft_rt_tokio::TokioRuntime;
+use rustix::process::nice;
 
 use crate::raft::disk::Disk;
 use crate::raft::disk::real::RealDisk;
@@ -84,12 +85,22 @@ impl Platform for Server {
 
     /// A thread with a small runtime of its own, so that a stopping server does not cut off work on the disk.
     fn spawn_storage(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
-        let run = move || match tokio::runtime::Builder::new_current_thread().enable_time().build() {
-            Ok(runtime) => runtime.block_on(work),
-            Err(error) => tracing::error!(name, %error, "cannot start storage work"),
+        let run = move || {
+            if IN_THE_BACKGROUND.contains(&name) {
+                // Of this thread alone. Where it is refused the work is only less considerate.
+                let _ = nice(BACKGROUND_NICENESS);
+            }
+            match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+                Ok(runtime) => runtime.block_on(work),
+                Err(error) => tracing::error!(name, %error, "cannot start storage work"),
+            }
         };
         if let Err(error) = std::thread::Builder::new().name(name.to_owned()).spawn(run) {
             tracing::error!(name, %error, "cannot start a thread for storage work");
         }
     }
 }
+
+/// What nobody waits for leaves the processor to what clients wait for: encoding a large state takes seconds of it.
+const IN_THE_BACKGROUND: [&str; 2] = ["snapshot-writer", "log-spare"];
+const BACKGROUND_NICENESS: i32 = 10;

@@ -87,7 +87,11 @@ pub struct FileWriter<F> {
     /// Of the body.
     hash: Sha256,
     buffer: Vec<u8>,
+    unsynced_bytes: usize,
 }
+
+/// Synced piece by piece, for what goes to the disk at once stands before the log's own syncs.
+const SYNC_EVERY_BYTES: usize = 4 << 20;
 
 impl<F: DiskFile> FileWriter<F> {
     pub async fn begin(file: F, path: PathBuf, owner: LogOwner, meta: SnapshotMeta) -> io::Result<Self> {
@@ -106,6 +110,7 @@ impl<F: DiskFile> FileWriter<F> {
             file_checksum: crc32c::crc32c(&header),
             hash: Sha256::new(),
             buffer: Vec::new(),
+            unsynced_bytes: 0,
         })
     }
 
@@ -152,6 +157,11 @@ impl<F: DiskFile> FileWriter<F> {
         self.file.write_at(self.offset, &self.buffer).await?;
         self.file_checksum = crc32c::crc32c_append(self.file_checksum, &self.buffer);
         self.offset += self.buffer.len() as u64;
+        self.unsynced_bytes += self.buffer.len();
+        if self.unsynced_bytes >= SYNC_EVERY_BYTES {
+            self.unsynced_bytes = 0;
+            self.file.sync_data().await?;
+        }
         Ok(())
     }
 }
@@ -165,8 +175,8 @@ pub struct FileReader {
     /// Of the file up to `offset`.
     file_checksum: u32,
     pub body: BodySum,
-    /// Of the body.
-    hash: Sha256,
+    /// Of the body, if that is wanted.
+    hash: Option<Sha256>,
 }
 
 impl FileReader {
@@ -186,9 +196,14 @@ impl FileReader {
             chunk_checksum: frame.header_checksum,
             file_checksum: crc32c::crc32c(&header),
             body: BodySum::default(),
-            hash: Sha256::new(),
+            hash: Some(Sha256::new()),
         };
         Ok((frame, reader))
+    }
+
+    /// For whoever knows the hash, or does not need it: it takes longer than all other checks together.
+    pub fn without_hash(self) -> Self {
+        Self { hash: None, ..self }
     }
 
     /// The next chunk, or `None` at a trailer that fits to all that came before.
@@ -218,14 +233,16 @@ impl FileReader {
         self.file_checksum = crc32c::crc32c_append(crc32c::crc32c_append(self.file_checksum, &header), &chunk);
         self.body.checksum = crc32c::crc32c_append(self.body.checksum, &chunk);
         self.body.bytes += length as u64;
-        self.hash.update(&chunk);
+        if let Some(hash) = &mut self.hash {
+            hash.update(&chunk);
+        }
         self.offset += (CHUNK_HEADER_BYTES + length) as u64;
         Ok(Some(Bytes::from(chunk)))
     }
 
     /// Of the body as far as it was read.
-    pub fn hash(&self) -> [u8; 32] {
-        self.hash.clone().finalize().into()
+    pub fn hash(&self) -> Option<[u8; 32]> {
+        self.hash.as_ref().map(|hash| hash.clone().finalize().into())
     }
 
     /// Of the whole file.

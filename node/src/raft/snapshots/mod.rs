@@ -571,7 +571,8 @@ async fn read_body<P: Platform>(
         BadSnapshot::Io(error) => error,
         bad => io::Error::new(io::ErrorKind::InvalidData, format!("{}: {bad}", inner.path.display())),
     };
-    let (_, mut reader) = FileReader::begin(&*inner.file, inner.owner).await.map_err(damaged)?;
+    let (_, reader) = FileReader::begin(&*inner.file, inner.owner).await.map_err(damaged)?;
+    let mut reader = reader.without_hash();
     while let Some(chunk) = reader.next(&*inner.file).await.map_err(damaged)? {
         if sender.send(Ok(chunk)).await.is_err() {
             break;
@@ -641,7 +642,7 @@ async fn verified<P: Platform>(platform: &P, path: &Path, owner: LogOwner) -> Re
     let file = platform.disk().open(path).await?;
     let (frame, mut reader) = FileReader::begin(&file, owner).await?;
     while reader.next(&file).await?.is_some() {}
-    let sha256 = Some(reader.hash());
+    let sha256 = reader.hash();
     stored_as(platform, path, owner, file, frame, &reader, sha256)
 }
 
