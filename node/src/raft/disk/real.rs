@@ -70,6 +70,8 @@ impl Disk for RealDisk {
             while written < zeroed_bytes {
                 let step = zeroes.len().min(usize::try_from(zeroed_bytes - written).unwrap_or(usize::MAX));
                 file.write_all_at(&zeroes[..step], written)?;
+                // At once, for all of it together would stand before the syncs of whoever else uses the disk.
+                file.sync_data()?;
                 written += step as u64;
             }
             file.sync_all()

@@ -91,7 +91,7 @@ pub struct FileWriter<F> {
 }
 
 /// Synced piece by piece, for what goes to the disk at once stands before the log's own syncs.
-const SYNC_EVERY_BYTES: usize = 4 << 20;
+const SYNC_EVERY_BYTES: usize = 1 << 20;
 
 impl<F: DiskFile> FileWriter<F> {
     pub async fn begin(file: F, path: PathBuf, owner: LogOwner, meta: SnapshotMeta) -> io::Result<Self> {
