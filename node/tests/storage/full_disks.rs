@@ -15,6 +15,7 @@ use tonic_types::StatusExt;
 use uuid::Uuid;
 
 use crate::processes::{Nodes, fill};
+use crate::shim::{self, Control, Count};
 
 const FULL: &str = "carrel_raft_disk_full";
 
@@ -153,29 +154,23 @@ fn reason(status: &tonic::Status) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_sync_ends_the_process_and_is_never_tried_again() {
     let mut nodes = Nodes::new(1);
-    let library = nodes.dir().join("failing_sync.so");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/storage/failing_sync.c");
-    let mut compiler = Command::new("cc");
-    compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).arg("-ldl");
-    let compiled = compiler.status().expect("there is a C compiler, which links Rust programs, too");
-    assert!(compiled.success());
-    let marker = nodes.dir().join("failing");
-    nodes.with_environment("LD_PRELOAD", library.to_str().expect("text"));
-    nodes.with_environment("CARREL_FAILING_SYNC", marker.to_str().expect("text"));
+    let shim = Control::new(nodes.dir().join("shim"));
+    nodes.with_environment("LD_PRELOAD", shim::compile(nodes.dir()).to_str().expect("text"));
+    nodes.with_environment("CARREL_CHAOS_CONTROL", shim.path.to_str().expect("text"));
     nodes.form(1).await;
     nodes.until_ready(&[0]).await;
     nodes.register(&[0], "amy").await;
 
-    fs::write(&marker, b"").expect("writable");
+    shim.fail_syncs(1_000);
     let status = nodes.ended(0).await;
     assert!(status.code().is_some_and(|code| code != 0), "{status}");
     let log = nodes.log(0);
     // What others still had to say may come after it.
     let why = log.lines().find(|line| line.contains("cannot go on")).unwrap_or_default();
     assert!(why.contains("syncing the log failed"), "{log}");
-    assert_eq!(fs::read(&marker).expect("there").len(), 1, "asked again: {log}");
+    assert_eq!((shim.count(Count::SyncsFailed), shim.count(Count::SyncsAfterFailure)), (1, 0), "asked again: {log}");
 
-    fs::remove_file(&marker).expect("there");
+    shim.fail_syncs(0);
     nodes.start(0);
     nodes.until_ready(&[0]).await;
     nodes.login(&[0], "amy").await;

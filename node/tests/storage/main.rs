@@ -12,5 +12,8 @@ mod log;
 mod platform;
 mod processes;
 mod report;
+#[path = "../chaos/shim.rs"]
+#[allow(dead_code, reason = "the fault suite uses the rest of it")]
+mod shim;
 mod snapshots;
 mod stall;
