@@ -1,8 +1,8 @@
 //! Five times as much as the cluster can do, open loop: whoever sends does not wait for answers. What cannot be done is
 //! refused at once, memory stays bounded, and soon after nothing is to be felt of it.
 //!
-//! Alone in its program, so that no other test runs beside it. A few seconds by default: CARREL_OVERLOAD_SECONDS makes it
-//! longer, CARREL_REPORT=FILE keeps what it found.
+//! Alone in its program, so that no other test runs beside it. A few seconds by default: CARREL_OVERLOAD_SECONDS makes
+//! it longer, CARREL_REPORT=FILE keeps what it found.
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
@@ -35,7 +35,7 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 /// Nobody takes this for a pause.
 const QUICK: Duration = Duration::from_millis(250);
 const MEBIBYTE: u64 = 1 << 20;
-/// What a replica may come to hold beyond what it held at rest: places, buffers of connections, and log not yet on disk.
+/// What a replica may come to hold beyond what it held at rest: places, buffers of connections, log not yet on disk.
 const GROWTH_MAX_BYTES: u64 = 400 * MEBIBYTE;
 
 /// One who changes something small, again and again: moves a read cursor, which every replica writes to its log.

@@ -168,7 +168,9 @@ async fn a_failed_sync_ends_the_process_and_is_never_tried_again() {
     // What others still had to say may come after it.
     let why = log.lines().find(|line| line.contains("cannot go on")).unwrap_or_default();
     assert!(why.contains("syncing the log failed"), "{log}");
-    assert_eq!((shim.count(Count::SyncsFailed), shim.count(Count::SyncsAfterFailure)), (1, 0), "asked again: {log}");
+    // Of the log, and perhaps of the segment that is made ahead.
+    assert!(shim.count(Count::SyncsFailed) > 0);
+    assert_eq!(shim.count(Count::SyncsAfterFailure), 0, "asked again: {log}");
 
     shim.fail_syncs(0);
     nodes.start(0);
