@@ -37,7 +37,7 @@ impl Library {
         let branches = usize::try_from(capacity / per_branch + 1).expect("a few branches");
         let today = replica.leader_time().expect("this node leads").0 / DAY_US;
         // Without a common factor with the slots, so that the same person comes again at another hour.
-        let coprime = |users: &u64| [2, 3, 13, 7919].iter().all(|factor| users % factor != 0);
+        let coprime = |users: &u64| [2, 3, 13, 7919].iter().all(|factor| !users.is_multiple_of(*factor));
         let users = (capacity / CLAIMS_PER_USER + 1..).find(coprime).expect("there are endless");
         let library = Self { replica, today, users };
         let import = Action::ImportCatalog { draft: Box::new(draft(branches)), expected_revision: None };

@@ -25,7 +25,7 @@ const CLAIMS_IN_SHORT: u64 = 20_000;
 const CLIENTS: u64 = 16;
 /// Before the snapshot, for comparison.
 const CALM: Duration = Duration::from_secs(3);
-/// Snapshots one after the other, of which the one in the middle counts: a disk that others use, too, has moments of its
+/// Snapshots one after the other, of which the one in the middle counts: a disk that others use has moments of its
 /// own.
 const SNAPSHOTS: usize = 5;
 

@@ -24,8 +24,8 @@ pub enum Step {
     /// `AllocateNode` on the leader, then `Join` on the node with the id that came back. Allocation gives an
     /// incarnation the same id every time, so a repetition is harmless.
     Admit { ordinal: Ordinal, incarnation: Incarnation },
-    /// `AddLearner` on the leader, which refuses if its membership is not this one any more, and an id that was taken out
-    /// for good.
+    /// `AddLearner` on the leader, which refuses if its membership is not this one any more, and an id that was taken
+    /// out for good.
     AddLearner { node_id: NodeId, expected: LogId },
     /// `ChangeVoters` on the leader, which refuses if its membership is not this one any more. Voters that leave stay
     /// members, as learners. Finishes a joint change just as well.
