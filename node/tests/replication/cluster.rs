@@ -53,7 +53,9 @@ impl<M: Machines> Cluster<M> {
         cluster
     }
 
-    fn empty(settings: Settings) -> Self {
+    fn empty(mut settings: Settings) -> Self {
+        // Simulated disks are in memory, and every story has several.
+        settings.log.segment_bytes = settings.log.segment_bytes.min(1 << 20);
         let nodes = (0..SLOTS).map(|_| None).collect();
         Self { machines: M::new(), board: Switchboard::new(), settings, nodes, incarnations: 0 }
     }
