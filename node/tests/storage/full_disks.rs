@@ -55,7 +55,8 @@ async fn write_much(nodes: &Nodes, at: &[usize], session: &carrel_proto::client:
 /// Three voters, of which these have small disks. None where nobody may mount.
 async fn with_small_disks(small: &[usize]) -> Option<(Nodes, Vec<SmallDisk>)> {
     let mut nodes = Nodes::new(3);
-    let disks = small.iter().map(|node| SmallDisk::mount(&nodes.mount(*node), 8)).collect::<Option<Vec<_>>>();
+    // Many times what the tests write, log and snapshots together: what fills them is the ballast alone.
+    let disks = small.iter().map(|node| SmallDisk::mount(&nodes.mount(*node), 64)).collect::<Option<Vec<_>>>();
     let Some(disks) = disks else {
         println!("not allowed to mount file systems: nothing is tested here");
         return None;
