@@ -22,3 +22,7 @@ pub mod cli;
 pub mod demo;
 pub mod certs;
 pub mod bench;
+
+/// In the library, so that what is measured in tests is what serves people.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
