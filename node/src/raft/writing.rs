@@ -91,6 +91,8 @@ impl<P: Platform, N: Transport<P>> Running<P, N> {
             return Proposed::NotProposed { leader: None };
         }
         self.wait_until_leading().await;
+        // It arrived in a buffer many times its size, which would stay as long as the entry is in the log.
+        let body = Bytes::copy_from_slice(&body);
         match self.propose(body, Sender::Client, ends).await {
             Outcome::Applied { log_id, response: Response::Library(answer) } => {
                 Proposed::Committed { index: log_id.index, reply: format::encode(&*answer).into() }
