@@ -102,5 +102,5 @@ impl Platform for Server {
 }
 
 /// What nobody waits for leaves the processor to what clients wait for: encoding a large state takes seconds of it.
-const IN_THE_BACKGROUND: [&str; 2] = ["snapshot-writer", "log-spare"];
+const IN_THE_BACKGROUND: [&str; 4] = ["snapshot-writer", "log-spare", "log-release", "file-release"];
 const BACKGROUND_NICENESS: i32 = 10;

@@ -72,6 +72,27 @@ fn the_newest_two_are_kept_over_a_restart() {
 }
 
 #[test]
+fn a_removed_snapshot_gives_its_room_back_unless_it_is_read() {
+    in_virtual_time(async {
+        let disk = SimulatedDisk::new();
+        let snapshots = opened(&disk, EMPTY_LOG).await.expect("none yet");
+        let large = |index: u64| (0..6).flat_map(move |_| body_of(index));
+        let whole: usize = large(1).map(|chunk| chunk.len()).sum();
+        let held = snapshots.write(&meta(1), large(1)).await.expect("written");
+        for index in 2..=4 {
+            snapshots.write(&meta(index), large(index)).await.expect("written");
+        }
+        Types::<SimRuntime>::sleep(Duration::from_secs(1)).await;
+        let mut nameless = disk.nameless_files_bytes();
+        nameless.sort_unstable();
+        let [given_back, still_read] = nameless[..] else { panic!("two were removed: {nameless:?}") };
+        assert!(given_back < whole as u64 - (4 << 20), "{given_back} of {whole}");
+        assert!(still_read >= whole as u64);
+        assert_eq!(read(&held).await, large(1).collect::<Vec<_>>());
+    });
+}
+
+#[test]
 fn a_received_snapshot_is_ours_once_installed_and_then_alone() {
     in_virtual_time(async {
         let (theirs, ours) = (SimulatedDisk::new(), SimulatedDisk::new());

@@ -11,6 +11,7 @@
 //! blocks inside them: call it from storage work or at start.
 
 pub mod real;
+pub mod release;
 pub mod simulated;
 
 use std::future::Future;
@@ -44,6 +45,9 @@ pub trait DiskFile: Send + Sync + 'static {
     fn read_at(&self, offset: u64, length: usize) -> impl Future<Output = io::Result<Vec<u8>>> + Send;
     /// All of `bytes`; a file that ends before is extended.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> impl Future<Output = io::Result<()>> + Send;
+    /// Keeps the first `length` bytes, of which there are as many. Whether it lasts is known of a file without a name
+    /// only, of which nothing lasts.
+    fn shorten(&self, length: u64) -> impl Future<Output = io::Result<()>> + Send;
     /// What was written, and the length, are on disk when it returns.
     fn sync_data(&self) -> impl Future<Output = io::Result<()>> + Send;
 }

@@ -121,6 +121,10 @@ impl DiskFile for RealFile {
         self.file.write_all_at(bytes, offset).map_err(|error| told(error, "cannot write", &self.path))
     }
 
+    async fn shorten(&self, length: u64) -> io::Result<()> {
+        self.file.set_len(length).map_err(|error| told(error, "cannot shorten", &self.path))
+    }
+
     async fn sync_data(&self) -> io::Result<()> {
         self.file.sync_data().map_err(|error| told(error, "cannot sync", &self.path))
     }

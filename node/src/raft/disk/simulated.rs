@@ -163,6 +163,14 @@ impl SimulatedDisk {
         self.state().used_bytes()
     }
 
+    /// Bytes of each file that has lost its name.
+    pub fn nameless_files_bytes(&self) -> Vec<u64> {
+        let state = self.state();
+        let named: BTreeSet<usize> = state.names.values().copied().collect();
+        let nameless = state.inodes.iter().enumerate().filter(|(inode, _)| !named.contains(inode));
+        nameless.map(|(_, file)| file.current.len() as u64).collect()
+    }
+
     /// All files, in order of their names.
     pub fn files(&self) -> Vec<PathBuf> {
         self.state().names.keys().cloned().collect()
@@ -421,6 +429,19 @@ impl DiskFile for SimulatedFile {
         let inode = &mut state.inodes[self.inode];
         put(&mut inode.current, offset, bytes);
         inode.unsynced.push((offset, bytes.to_vec()));
+        Ok(())
+    }
+
+    async fn shorten(&self, length: u64) -> io::Result<()> {
+        self.disk.wait(Operation::Write).await;
+        let mut state = self.disk.state();
+        state.changing()?;
+        let length = usize::try_from(length).expect("simulated files fit into memory");
+        // At once also on disk: a caller that does this to a file with a name finds it damaged after a crash.
+        let Inode { current, durable, unsynced } = &mut state.inodes[self.inode];
+        current.truncate(length);
+        durable.truncate(length);
+        unsynced.clear();
         Ok(())
     }
 

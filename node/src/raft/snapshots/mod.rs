@@ -20,6 +20,7 @@ use openraft::type_config::TypeConfigExt;
 
 pub use crate::raft::snapshots::file::{BadSnapshot, BodySum, CHUNK_LIMIT_BYTES, FORMAT_VERSION, FileReader, Origin};
 
+use crate::raft::disk::release::release;
 use crate::raft::disk::{Disk, DiskFile};
 use crate::raft::platform::Platform;
 use crate::raft::snapshots::file::{FileWriter, Frame};
@@ -286,12 +287,10 @@ impl<P: Platform> Snapshots<P> {
                 return Ok(());
             }
             let installed = snapshots.rename(&received).await?;
-            let others = std::mem::replace(&mut *stored, vec![installed.clone()]);
+            let mut others = std::mem::replace(&mut *stored, vec![installed.clone()]);
             snapshots.note_hash(&installed);
-            for other in others.iter().filter(|other| other.inner.path != installed.inner.path) {
-                shared.platform.disk().remove(&other.inner.path).await?;
-            }
-            shared.platform.disk().sync_dir(&shared.dir).await
+            others.retain(|other| other.inner.path != installed.inner.path);
+            snapshots.remove(others).await
         };
         self.shared.platform.run_storage("snapshot-installer", work).await
     }
@@ -329,11 +328,22 @@ impl<P: Platform> Snapshots<P> {
         stored.insert(0, kept.clone());
         self.note_hash(&kept);
         let kept_through = KEPT.min(stored.len());
-        for old in stored.drain(kept_through..) {
-            disk.remove(&old.inner.path).await?;
+        let outdated = stored.drain(kept_through..).collect();
+        self.remove(outdated).await?;
+        Ok(kept)
+    }
+
+    /// Those who still read one may go on. What nobody reads gives its room back later.
+    async fn remove(&self, outdated: Vec<StoredSnapshot<P>>) -> io::Result<()> {
+        let disk = self.shared.platform.disk();
+        for snapshot in &outdated {
+            disk.remove(&snapshot.inner.path).await?;
         }
         disk.sync_dir(&self.shared.dir).await?;
-        Ok(kept)
+        let unread = outdated.into_iter().filter_map(|snapshot| Arc::into_inner(snapshot.inner));
+        let files = unread.filter_map(|inner| Arc::into_inner(inner.file)).collect();
+        release(&self.shared.platform, files);
+        Ok(())
     }
 
     fn note_hash(&self, newest: &StoredSnapshot<P>) {

@@ -27,6 +27,12 @@ struct Held {
     begins_at: u64,
 }
 
+/// What a log has forgotten, until it is dropped.
+#[derive(Debug, Default)]
+pub struct Purged {
+    _entries: VecDeque<Held>,
+}
+
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("entry {found} cannot follow: the next index is {next}")]
 pub struct OutOfOrder {
@@ -87,21 +93,21 @@ impl Memory {
         }
     }
 
-    /// Drops everything through `upto`, which may lie beyond the end: a snapshot came instead of entries.
-    pub fn purge(&mut self, upto: LogId) {
+    /// Forgets everything through `upto`, which may lie beyond the end: a snapshot came instead of entries. Gives it
+    /// out, for it may be a million entries, which are not to be freed while others wait.
+    pub fn purge(&mut self, upto: LogId) -> Purged {
         if self.purged.is_some_and(|purged| purged.index >= upto.index) {
-            return;
-        }
-        let next = upto.index + 1;
-        if next >= self.next_index() {
-            self.entries.clear();
-            self.first = next;
-        } else if next > self.first {
-            let dropped = usize::try_from(next - self.first).unwrap_or(usize::MAX);
-            self.entries.drain(..dropped.min(self.entries.len()));
-            self.first = next;
+            return Purged::default();
         }
         self.purged = Some(upto);
+        let next = upto.index + 1;
+        if next <= self.first {
+            return Purged::default();
+        }
+        let forgotten = usize::try_from(next - self.first).unwrap_or(usize::MAX).min(self.entries.len());
+        let kept = self.entries.split_off(forgotten);
+        self.first = next;
+        Purged { _entries: std::mem::replace(&mut self.entries, kept) }
     }
 
     /// What is there of `range`, from its beginning, at least one entry if there is one, and beyond it no more than

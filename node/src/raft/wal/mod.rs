@@ -157,6 +157,7 @@ async fn begin_with<D: Disk>(
 
 /// A handle of the log: the storage, and each of its readers. Cheap to clone; the writer ends with the last.
 pub struct Log<P: Platform> {
+    platform: P,
     memory: SharedMemory,
     requests: MpscSenderOf<Types<P::Runtime>, Io<P>>,
     state: WatchReceiverOf<Types<P::Runtime>, WriterState>,
@@ -206,7 +207,7 @@ impl<P: Platform> Log<P> {
         let (requests, receiver) = Types::<P::Runtime>::mpsc(QUEUED_REQUESTS);
         let (state, watched) = Types::<P::Runtime>::watch_channel(WriterState::Running);
         platform.spawn_storage("log-writer", writer.run(receiver, state));
-        Ok(Self { memory, requests, state: watched, counters, room })
+        Ok(Self { platform: platform.clone(), memory, requests, state: watched, counters, room })
     }
 
     /// What the writer does, and whether it still can.
@@ -371,7 +372,8 @@ impl<P: Platform> RaftLogStorage<Types<P::Runtime>> for Log<P> {
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
-        self.memory.lock().purge(upto);
+        let purged = self.memory.lock().purge(upto);
+        self.platform.spawn_storage("log-release", async move { drop(purged) });
         self.submit(Io::Purge { upto }).await
     }
 }
@@ -408,6 +410,7 @@ impl WriteFailure {
 impl<P: Platform> Clone for Log<P> {
     fn clone(&self) -> Self {
         Self {
+            platform: self.platform.clone(),
             memory: self.memory.clone(),
             requests: self.requests.clone(),
             state: self.state.clone(),

@@ -263,7 +263,7 @@ impl Replay {
                     self.memory.truncate_after(last);
                     self.needs_purge_below = self.needs_purge_below.min(self.memory.next_index());
                 }
-                RECORD_PURGE => self.memory.purge(reader.log_id().map_err(undecodable)?),
+                RECORD_PURGE => drop(self.memory.purge(reader.log_id().map_err(undecodable)?)),
                 RECORD_COMMITTED => self.memory.committed = Some(reader.log_id().map_err(undecodable)?),
                 kind => return Err(format!("a batch holds a record of unknown kind {kind}")),
             }

@@ -15,6 +15,7 @@ use openraft::alias::{InstantOf, MpscReceiverOf, OneshotSenderOf, WatchSenderOf}
 use openraft::async_runtime::{MpscReceiver, OneshotSender, WatchSender};
 use openraft::storage::IOFlushed;
 
+use crate::raft::disk::release::release;
 use crate::raft::disk::{Disk, DiskFile};
 use crate::raft::encoding::{put_log_id, put_payload, put_vote};
 use crate::raft::platform::Platform;
@@ -336,18 +337,23 @@ impl<P: Platform> Writer<P> {
     }
 
     /// Drops the oldest segments as long as all they hold is purged, which the log says durably by now. Each is gone
-    /// for good before the next goes, so that a crash leaves no gap.
+    /// for good before the next goes, so that a crash leaves no gap; their room comes back later.
     async fn remove_purged(&mut self) -> Result<(), WriteFailure> {
         let Some(purged) = self.written.purged else { return Ok(()) };
         let disk = self.platform.disk();
+        let mut nameless = Vec::new();
         while let Some(oldest) = self.closed.front()
             && oldest.highest_index.is_none_or(|highest| highest <= purged.index)
         {
-            disk.remove(&oldest.path).await.map_err(WriteFailure::of("removing a purged segment"))?;
-            disk.sync_dir(&self.dir).await.map_err(WriteFailure::of("removing a purged segment"))?;
+            let failed = WriteFailure::of("removing a purged segment");
+            let file = disk.open(&oldest.path).await.map_err(&failed)?;
+            disk.remove(&oldest.path).await.map_err(&failed)?;
+            disk.sync_dir(&self.dir).await.map_err(&failed)?;
+            nameless.push(file);
             self.closed.pop_front();
             self.counters.segments_removed.fetch_add(1, Ordering::Relaxed);
         }
+        release(&self.platform, nameless);
         Ok(())
     }
 }
