@@ -147,6 +147,13 @@ impl Client {
     }
 }
 
+/// At once if that is over: a timer would take a millisecond for it, which is most of what a call takes.
+async fn wait_until(instant: Instant) {
+    if instant > Instant::now() {
+        tokio::time::sleep_until(instant.into()).await;
+    }
+}
+
 /// A fresh id for a mutating request.
 pub fn new_request_id() -> String {
     uuid::Uuid::new_v4().to_string()
@@ -227,7 +234,7 @@ impl Attempts {
         if self.not_before >= self.ends {
             return Err(self.give_up());
         }
-        tokio::time::sleep_until(self.not_before.into()).await;
+        wait_until(self.not_before).await;
         let now = Instant::now();
         let (node, rested_at) = self.pool.next_node(now);
         // The first attempt of a call never waits: that every node failed other calls just now says nothing certain.
@@ -235,7 +242,7 @@ impl Attempts {
             if rested_at.max(now) >= self.ends {
                 return Err(self.give_up());
             }
-            tokio::time::sleep_until(rested_at.into()).await;
+            wait_until(rested_at).await;
         }
         Ok(node)
     }

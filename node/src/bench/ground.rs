@@ -10,7 +10,7 @@ const SLOT_SECONDS: i64 = 1800;
 /// Within every policy's booking window: five days.
 const SLOTS: usize = 5 * 48;
 /// Clients that share a seat, each with slots of its own.
-const LANES: usize = 10;
+const LANES: usize = 20;
 /// The most the service gives at once.
 pub const PAGE_SIZE: i32 = 1000;
 
