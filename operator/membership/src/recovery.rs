@@ -1,9 +1,9 @@
 //! Going on after a majority was lost for good: what is left, what is proposed, and the next step of what was approved.
 //!
-//! Nothing here begins by itself. [`propose`] says what could be gone on with and what may be lost; a person approves
-//! exactly that; [`carry_out`] names one step at a time from there. Every node is stopped before the new lineage begins,
-//! so that no old one is served beside it, and from then on nodes obey the [`Order`] whenever they start: the chosen
-//! volume goes on, and what any other volume has of an earlier lineage is put aside by its node before it is used.
+//! Nothing here begins by itself. [`propose`] says what could be gone on with; a person approves exactly that;
+//! [`carry_out`] names one step at a time from there. Every node is stopped before the new lineage begins, so that no
+//! old one is served beside it, and from then on nodes obey the [`Order`] whenever they start: the chosen volume goes
+//! on, and what any other has of an earlier lineage is put aside by its node before it is used.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -1,5 +1,5 @@
-//! What an operator of a replicated service meets, and the test that shows what becomes of it. Cases that need machines,
-//! kubelets or disks of their own are told on real clusters and are not here.
+//! What an operator of a replicated service meets, and the tests that show what becomes of it. What needs machines,
+//! kubelets or disks of its own is told on real clusters, and is here only as far as it can be shown without them.
 
 use std::path::{Path, PathBuf};
 
@@ -96,6 +96,7 @@ const CASES: &[(&str, &[&str])] = &[
         &[
             "a_lost_quorum_is_reported_with_who_is_missing_and_nothing_is_done",
             "what_is_left_is_told_and_nothing_is_done_before_somebody_approves",
+            "what_was_approved_stays_approved",
             "what_was_approved_is_carried_out_and_the_others_join_as_new_ones",
             "what_has_changed_since_it_was_approved_is_not_done",
             "a_node_that_began_without_the_order_is_restarted_until_it_obeys",
