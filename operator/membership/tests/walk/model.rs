@@ -1,7 +1,7 @@
 //! The same worlds in the hands of a model checker, with a memory: an operator may look, be overtaken by what happens,
 //! and act on what it saw. Every state within reach keeps the promises, and comes to rest once nothing goes wrong.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::Mutex;
@@ -28,7 +28,7 @@ struct Course {
 /// Worlds of which it is known that they come to rest.
 #[derive(Default)]
 struct Courses {
-    resting: Mutex<HashSet<u64>>,
+    resting: Mutex<BTreeSet<u64>>,
 }
 
 fn fingerprint(world: &World) -> u64 {
