@@ -15,7 +15,7 @@ use crate::{Event, Walk, rests_rightly, step};
 /// What may go wrong between the steps; looking and acting on it later counts as well.
 const FAULTS: u8 = 4;
 
-/// Reached, some of them more than once: more than a million different ones. `CARREL_MODEL_STATES=20000000` goes further.
+/// Reached, some of them more than once: over a million different ones. `CARREL_MODEL_STATES=20000000` goes further.
 const STATES: usize = 2_000_000;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
