@@ -178,9 +178,8 @@ async fn obey_order(config: &NodeConfig) -> anyhow::Result<()> {
     let obeyed = ordered::obey(&Server::new(), &config.dir, config.ordinal, &order).await;
     match obeyed.with_context(|| format!("cannot obey {}", file.display()))? {
         Obeyed::NothingToDo => {}
-        Obeyed::Recovered(recovered) => {
-            let me = recovered.begun.me;
-            tracing::warn!(lineage = me.lineage, node_id = me.node_id, "goes on alone, as was ordered");
+        Obeyed::Recovered(begun) => {
+            tracing::warn!(lineage = begun.me.lineage, node_id = begun.me.node_id, "goes on alone, as was ordered");
         }
         Obeyed::Restored(begun) => {
             tracing::warn!(cluster_id = %begun.me.cluster_id, node_id = begun.me.node_id, "restored, as was ordered");

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::raft::identity::{DataDirectory, Identity, IdentityError, MemberOf};
 use crate::raft::membership::LogPosition;
-use crate::raft::offline::{self, Begun, OfflineError, Recovered, Restoring};
+use crate::raft::offline::{self, Begun, OfflineError, Restoring};
 use crate::raft::platform::{Platform, Server};
 
 /// Where the data of lineages that are over lies, below the mount.
@@ -60,7 +60,7 @@ pub struct FromBackup {
 pub enum Obeyed {
     /// The order does not concern what this volume holds.
     NothingToDo,
-    Recovered(Recovered),
+    Recovered(Begun),
     Restored(Begun),
     /// What it held lies there now, and the volume is as new.
     PutAside {
@@ -131,7 +131,7 @@ pub async fn obey(platform: &Server, mount: &Path, ordinal: u32, order: &Order) 
                 return Err(OrderError::Shorter { has, approved });
             }
             // It is another one from here on, so that the order finds nobody any more.
-            Ok(Obeyed::Recovered(offline::recover(platform, mount, lineage, Uuid::new_v4()).await?))
+            Ok(Obeyed::Recovered(offline::recover(platform, mount, lineage, Uuid::new_v4()).await?.begun))
         }
         None => {
             let failed = |source: io::Error| OrderError::NotPutAside { lineage: me.lineage, source };
