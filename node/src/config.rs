@@ -78,6 +78,11 @@ pub struct NodeConfig {
     #[arg(long, env = "CARREL_FIRST_CATALOG_FILE", value_name = "FILE")]
     pub first_catalog_file: Option<PathBuf>,
 
+    /// A file with what was ordered after a majority was lost: obeyed before the volume is used, also if it is there
+    /// only later. The operator of a cluster writes it
+    #[arg(long, env = "CARREL_RECOVERY_FILE", value_name = "FILE")]
+    pub recovery_file: Option<PathBuf>,
+
     /// Milliseconds between two heartbeats of a leader
     #[arg(long, env = "CARREL_HEARTBEAT_MS", value_name = "MS", default_value_t = 60)]
     pub heartbeat_ms: u64,

@@ -33,6 +33,7 @@ use crate::provision::{self, FirstThings};
 use crate::raft::identity::MemberOf;
 use crate::raft::membership::Role;
 use crate::raft::node::{Node, Opening};
+use crate::raft::ordered::{self, Obeyed};
 use crate::raft::platform::Server;
 use crate::raft::settings::Settings;
 use crate::raft::transport::{Limits, Links, Listener, PeerServer};
@@ -107,6 +108,7 @@ async fn serve(config: NodeConfig, for_clients: Handle) -> anyhow::Result<ExitCo
     let admin_listener = listen("admin", config.admin_listen).await?;
     let metrics_listener = listen("metrics", config.metrics_listen).await?;
 
+    obey_order(&config).await?;
     let node = open(&config, tls.to_peers()).await?;
     let replica = node.replica();
     let clients = config.clients()?;
@@ -168,6 +170,25 @@ async fn serve(config: NodeConfig, for_clients: Handle) -> anyhow::Result<ExitCo
     let _ = tokio::time::timeout(Duration::from_secs(2), tasks.wait()).await;
     tracing::info!("ended");
     Ok(code)
+}
+
+async fn obey_order(config: &NodeConfig) -> anyhow::Result<()> {
+    let Some(file) = &config.recovery_file else { return Ok(()) };
+    let Some(order) = ordered::read(file)? else { return Ok(()) };
+    let obeyed = ordered::obey(&Server::new(), &config.dir, config.ordinal, &order).await;
+    match obeyed.with_context(|| format!("cannot obey {}", file.display()))? {
+        Obeyed::NothingToDo => {}
+        Obeyed::Recovered(begun) => {
+            tracing::warn!(lineage = begun.me.lineage, node_id = begun.me.node_id, "goes on alone, as was ordered");
+        }
+        Obeyed::Restored(begun) => {
+            tracing::warn!(cluster_id = %begun.me.cluster_id, node_id = begun.me.node_id, "restored, as was ordered");
+        }
+        Obeyed::PutAside { was, to } => {
+            tracing::warn!(lineage = was.lineage, node_id = was.node_id, to = %to.display(), "its history is over");
+        }
+    }
+    Ok(())
 }
 
 async fn open(config: &NodeConfig, to_peers: Option<Dialler>) -> anyhow::Result<LiveNode> {

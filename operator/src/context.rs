@@ -15,6 +15,7 @@ use crate::build::{ADMIN_PORT, Surroundings};
 use crate::certificates::{Keyring, Mounted};
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
+use crate::recoveries::Recoveries;
 
 /// A node that does not say who it is within two seconds is silent for this look.
 const LIMITS: Limits = Limits { look: Duration::from_secs(2), step: Duration::from_secs(10) };
@@ -51,6 +52,7 @@ pub struct Context {
     pub applied: Applied,
     pub admins: Admins,
     pub keyring: Keyring,
+    pub recoveries: Recoveries,
     pub attempts: Attempts,
 }
 
@@ -73,6 +75,7 @@ impl Context {
             applied: Applied::default(),
             admins: Admins::default(),
             keyring: Keyring::default(),
+            recoveries: Recoveries::default(),
             attempts: Attempts::default(),
         }
     }
@@ -87,6 +90,7 @@ impl Context {
         self.applied.forget(namespace, |child| child == name || child.starts_with(&prefix));
         self.admins.forget(namespace, name);
         self.keyring.forget(namespace, name);
+        self.recoveries.forget(namespace, name);
         self.attempts.succeeded(namespace, name);
     }
 }

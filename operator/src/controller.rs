@@ -18,6 +18,7 @@ use crate::build::{CLUSTER_LABEL, Kind};
 use crate::context::Context;
 use crate::reconcile::{Failure, reconcile};
 use crate::record::Guarded;
+use crate::recoveries::GuardedRecovery;
 use crate::requests::WATCH_SECONDS;
 
 /// Passes at once. Each waits for nodes most of its time.
@@ -59,6 +60,16 @@ pub fn run(
     let controller = Controller::new(scope.api::<Guarded>(client), every)
         .watches(scope.api::<StatefulSet>(client), ours.clone(), |set| cluster_of(&set))
         .watches(scope.api::<Pod>(client), ours.clone(), |pod| cluster_of(&pod));
+    let context_of_watch = context.clone();
+    let controller = controller.watches(
+        scope.api::<GuardedRecovery>(client),
+        watcher::Config::default().timeout(WATCH_SECONDS),
+        move |asked| {
+            let asked = asked.0.ok()?;
+            context_of_watch.recoveries.saw(&asked);
+            Some(ObjectRef::new(&asked.spec.cluster).within(&asked.namespace()?))
+        },
+    );
     let controller = child::<ServiceAccount>(controller, &context, scope, &ours, Kind::ServiceAccount);
     let controller = child::<ConfigMap>(controller, &context, scope, &ours, Kind::ConfigMap);
     let controller = child::<Service>(controller, &context, scope, &ours, Kind::Service);

@@ -4,17 +4,23 @@
 use std::collections::BTreeSet;
 
 use carrel_membership::{
-    Desired, Founding, NodeId, Observed, Ordinal, Pending, Plan, Problem, Quorum, Replicas, Roll, RollCall, Step, View,
-    Voters, plan, roll,
+    Desired, Fleet, Founding, NodeId, Observed, Ordinal, Pending, Plan, Problem, Quorum, Recovering, RecoveryStep,
+    Replicas, RestartReason, Roll, RollCall, RollPending, Step, View, Voters, carry_out, left_behind, plan, roll,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::crd::{CarrelClusterSpec, CarrelClusterStatus, ReplacementPolicy, Stopped};
 use crate::observe::Look;
+use crate::recovering::Recorded;
 
 /// A pass ends within a minute, so a stop that was recorded longer ago and has not happened will not happen.
 const ABANDONED_AFTER: SignedDuration = SignedDuration::from_secs(120);
 const HOUR: SignedDuration = SignedDuration::from_secs(60 * 60);
+/// How long the first node on a new template has to be well before another is restarted: what fails under load or by a
+/// leak of its own fails there first.
+pub const PROVING_SECONDS: u32 = 60;
+/// A node that was restarted has read its orders by then.
+const OBEYS_WITHIN: SignedDuration = SignedDuration::from_secs(60);
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +45,13 @@ pub enum Action {
     GiveUpImage {
         image: String,
     },
+    /// The number of replicas goes back to the voters there are.
+    GiveUpSize {
+        failed: i32,
+        kept: i32,
+    },
+    /// What a person approved.
+    Recover(RecoveryStep),
 }
 
 /// How the cluster stands, in the order of good news.
@@ -76,6 +89,7 @@ pub struct Question<'a> {
     pub spec: &'a CarrelClusterSpec,
     pub status: &'a CarrelClusterStatus,
     pub founding: Founding,
+    pub recovery: &'a Recorded,
     pub look: &'a Look,
     pub now: Timestamp,
 }
@@ -84,7 +98,9 @@ impl Question<'_> {
     /// # Errors
     /// If the object asks for what its own rules forbid.
     pub fn desired(&self) -> Result<Desired, carrel_membership::NotReplicas> {
-        let count = u32::try_from(self.spec.replicas).unwrap_or(0);
+        let wanted = self.spec.replicas;
+        let kept = self.status.size.as_ref().filter(|size| size.failed == wanted).map(|size| size.kept);
+        let count = u32::try_from(kept.unwrap_or(wanted)).unwrap_or(0);
         Ok(Desired { replicas: Replicas::try_from(count)? })
     }
 
@@ -117,6 +133,9 @@ impl Question<'_> {
         if self.spec.operation.paused {
             return Ok(Verdict::new(Action::Nothing, Outlook::Waiting, "Paused", "paused: looked at and left alone"));
         }
+        if let Some(verdict) = self.recover(&observed, &desired) {
+            return Ok(verdict);
+        }
         if self.spec.operation.hibernated {
             return Ok(self.hibernate(&observed));
         }
@@ -130,6 +149,42 @@ impl Question<'_> {
         };
         verdict.guards.splice(0..0, quorum_words(&observed));
         Ok(verdict)
+    }
+
+    /// What was approved comes before everything else, and what is of a history that is over never takes part again.
+    fn recover(&self, observed: &Observed, desired: &Desired) -> Option<Verdict> {
+        let recovering = match self.recovery {
+            Recorded::Never => return None,
+            Recorded::UnderWay { order, stage } => {
+                carry_out(order, *stage, observed, &self.look.remaining(self.now), desired)
+            }
+            Recorded::Begun { cluster } => {
+                let (ordinal, found) = left_behind(observed, *cluster).first().copied()?;
+                Recovering::Next(RecoveryStep::Restart { ordinal, found })
+            }
+        };
+        let why = recovering.to_string();
+        Some(match recovering {
+            Recovering::Next(RecoveryStep::Restart { ordinal, .. }) if self.was_restarted_lately(ordinal) => {
+                Verdict::new(Action::Nothing, Outlook::Waiting, "Recovering", format!("waiting: {why}"))
+            }
+            Recovering::Next(step) => Verdict::new(Action::Recover(step), Outlook::Busy, "Recovering", why),
+            Recovering::Waiting(_) => {
+                let hints: String = self.look.pods.keys().filter_map(|at| self.hint_for_pod(*at)).collect();
+                Verdict::new(Action::Nothing, Outlook::Waiting, "Recovering", format!("{why}{hints}"))
+            }
+        })
+    }
+
+    fn was_restarted_lately(&self, at: Ordinal) -> bool {
+        let pod = self.look.pods.get(&at);
+        let is_going = pod.is_none_or(|pod| pod.is_terminating);
+        is_going
+            || self.status.disruption.iter().any(|stopped| {
+                stopped.ordinal == at.0
+                    && pod.is_some_and(|pod| pod.uid != stopped.pod_uid)
+                    && self.now.duration_since(stopped.started_at.0) < OBEYS_WITHIN
+            })
     }
 
     fn hibernate(&self, observed: &Observed) -> Verdict {
@@ -166,7 +221,10 @@ impl Question<'_> {
             }
             Some(Roll::Waiting(_) | Roll::Done) | None => None,
         };
-        let next = next.or_else(|| self.replace_volume(observed)).or_else(|| self.grow(&planned));
+        let next = next
+            .or_else(|| self.replace_volume(observed))
+            .or_else(|| self.grow(&planned))
+            .or_else(|| self.give_up_size(observed, &planned));
         let mut verdict = next.unwrap_or_else(|| self.idle(planned, rolling.as_ref()));
         verdict.is_up_to_date = is_up_to_date;
         verdict
@@ -176,8 +234,8 @@ impl Question<'_> {
         match planned {
             Plan::Stuck(problem) => self.stuck(&problem),
             Plan::Waiting(pending) => {
-                let mut verdict =
-                    Verdict::new(Action::Nothing, Outlook::Waiting, pending_word(&pending), words(&pending));
+                let why = self.words(&pending);
+                let mut verdict = Verdict::new(Action::Nothing, Outlook::Waiting, pending_word(&pending), why);
                 if let Pending::Denied { denied, .. } = &pending {
                     verdict.guards.push(format!("denied: {denied}"));
                 }
@@ -221,12 +279,55 @@ impl Question<'_> {
         let fleet = self.look.fleet(away, self.spec.disruption.max_concurrent)?;
         let rolling = roll(observed, &fleet);
         match &rolling {
+            Roll::Restart { because: RestartReason::Outdated { .. }, .. } | Roll::HandOver { .. }
+                if self.is_proving(&fleet) =>
+            {
+                Some(Roll::Waiting(RollPending::Proving { seconds: PROVING_SECONDS }))
+            }
             Roll::Restart { ordinal, .. } if !begun.is_empty() && !begun.contains(ordinal) => {
                 // Another stop is on record: it is finished or abandoned first.
-                Some(Roll::Waiting(carrel_membership::RollPending::Away { ordinals: begun }))
+                Some(Roll::Waiting(RollPending::Away { ordinals: begun }))
             }
             _ => Some(rolling),
         }
+    }
+
+    /// A node runs the new template, and has not been seen to be well for long enough.
+    fn is_proving(&self, fleet: &Fleet) -> bool {
+        let patience = SignedDuration::from_secs(PROVING_SECONDS.into());
+        let revision = self.look.set.as_ref().and_then(|set| set.wanted_revision.as_ref());
+        let since = self.status.rollout.as_ref().filter(|rollout| Some(&rollout.revision) == revision);
+        let is_proven = since.is_some_and(|since| self.now.duration_since(since.proving_since.0) >= patience);
+        fleet.pods.values().any(|pod| !pod.is_outdated) && !is_proven
+    }
+
+    /// A node runs the wanted template and is well, while others run an older one: it proves it to them.
+    #[must_use]
+    pub fn proves(&self) -> Option<&str> {
+        let revision = self.look.set.as_ref()?.wanted_revision.as_deref()?;
+        let fleet = self.look.fleet(BTreeSet::new(), 1)?;
+        let observed = self.look.observed(self.founding);
+        let is_outdated = fleet.pods.values().any(|pod| pod.is_outdated);
+        let is_well = fleet.pods.iter().any(|(at, pod)| !pod.is_outdated && is_well(&observed, *at));
+        (is_outdated && is_well).then_some(revision)
+    }
+
+    /// Not all nodes of a larger cluster come up: the voters stay who they are, and who came for nothing goes again.
+    fn give_up_size(&self, observed: &Observed, planned: &Plan) -> Option<Verdict> {
+        let Plan::Waiting(pending @ Pending::Silent { ordinals, .. }) = planned else { return None };
+        let View::Leader(leader) = &observed.view else { return None };
+        let Voters::Uniform(voters) = &leader.membership.voters else { return None };
+        let kept = i32::try_from(voters.len()).ok().filter(|kept| leader.formed && *kept < self.spec.replicas)?;
+        let newcomer = ordinals.iter().find(|at| at.0 as usize >= voters.len())?;
+        let decision = self.status.decision.as_ref().filter(|decision| decision.why == self.words(pending))?;
+        let deadline = SignedDuration::from_secs(i64::from(self.spec.progress_deadline_seconds));
+        if self.now.duration_since(decision.since.0) <= deadline {
+            return None;
+        }
+        let failed = self.spec.replicas;
+        let hint = self.hint_for_pod(*newcomer).unwrap_or_default();
+        let why = format!("{failed} replicas are given up and {kept} stay: ordinal {newcomer} did not come up{hint}");
+        Some(Verdict::new(Action::GiveUpSize { failed, kept }, Outlook::Busy, "ScalingFailed", why))
     }
 
     /// The first node to run a new image does not come up: everybody else stays on the last good one.
@@ -312,6 +413,39 @@ impl Question<'_> {
         verdict
     }
 
+    /// Without the number of entries, which moves while it is being read.
+    fn words(&self, pending: &Pending) -> String {
+        match pending {
+            Pending::CatchingUp { node_id, ordinal, entries_behind: _ } => {
+                format!("waiting: node {node_id} (ordinal {ordinal}) is catching up")
+            }
+            Pending::Silent { ordinals, .. } => {
+                let hints: String = ordinals.iter().filter_map(|at| self.hint_for_pod(*at)).collect();
+                format!("waiting: {pending}{hints}")
+            }
+            pending => format!("waiting: {pending}"),
+        }
+    }
+
+    /// Why Kubernetes does not bring it back by itself, and who can.
+    fn hint_for_pod(&self, at: Ordinal) -> Option<String> {
+        let name = self.name;
+        let pod = self.look.pods.get(&at)?;
+        let machine = pod.machine.as_deref().unwrap_or("?");
+        if pod.is_vanished(self.now) {
+            return Some(format!(
+                ". Pod {name}-{at} was to stop long ago, and machine {machine} has not said that it did: if that is gone \
+                 for good, kubectl delete node {machine}"
+            ));
+        }
+        pod.is_unschedulable.then(|| {
+            format!(
+                ". No machine fits pod {name}-{at} (kubectl describe pod {name}-{at}): if its volume is on one that is gone \
+                 for good, kubectl delete pvc data-{name}-{at} --wait=false && kubectl delete pod {name}-{at}"
+            )
+        })
+    }
+
     /// The command that helps.
     fn hint(&self, problem: &Problem) -> Option<String> {
         let name = self.name;
@@ -320,12 +454,17 @@ impl Question<'_> {
                 "If its data is not needed: kubectl delete pvc data-{name}-{ordinal} --wait=false && \
                  kubectl delete pod {name}-{ordinal}"
             )),
-            Problem::QuorumLost { .. } => Some("What the remaining volumes hold: carrel recover --survey".to_owned()),
-            Problem::EveryVolumeLost { .. }
-            | Problem::SeedLost { .. }
-            | Problem::MembershipLost { .. }
-            | Problem::Misplaced { .. }
-            | Problem::EvenVoters { .. } => None,
+            Problem::QuorumLost { silent, .. } => {
+                let pods: String = silent.iter().filter_map(|at| self.hint_for_pod(*at)).collect();
+                Some(format!(
+                    "If they never return: a CarrelRecovery with spec.cluster {name} surveys what is left, and does \
+                     nothing before somebody approves what it finds{pods}"
+                ))
+            }
+            Problem::EveryVolumeLost { .. } | Problem::SeedLost { .. } | Problem::MembershipLost { .. } => {
+                Some(format!("To go on with a backup: a CarrelRecovery with spec.cluster {name} and spec.backup"))
+            }
+            Problem::Misplaced { .. } | Problem::EvenVoters { .. } => None,
         }
     }
 }
@@ -352,16 +491,6 @@ fn quorum_words(observed: &Observed) -> Vec<String> {
     let roll_call = RollCall::new(leader, &observed.nodes);
     let quorum = Quorum::weakest(&leader.membership.voters, &roll_call.healthy());
     vec![quorum.to_string()]
-}
-
-/// Without the number of entries, which moves while it is being read.
-fn words(pending: &Pending) -> String {
-    match pending {
-        Pending::CatchingUp { node_id, ordinal, entries_behind: _ } => {
-            format!("waiting: node {node_id} (ordinal {ordinal}) is catching up")
-        }
-        pending => format!("waiting: {pending}"),
-    }
 }
 
 fn step_word(step: &Step) -> &'static str {

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use carrel_membership::{Fleet, Founding, Observed, Ordinal, Pod as FleetPod, PodId, Running};
+use carrel_membership::{Fleet, Founding, Observed, Ordinal, Pod as FleetPod, PodId, Remaining, Running, Survey};
 use carrel_steward::Answers;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use uuid::Uuid;
 
@@ -15,12 +16,17 @@ use crate::build::VOTER_LABEL;
 const REVISION_LABEL: &str = "controller-revision-hash";
 const CONTAINER: &str = "carrel";
 
+/// A pod that is to be gone by now, and for so long has not been said to be, is on a machine that does not answer.
+const VANISHED_AFTER: SignedDuration = SignedDuration::from_secs(60);
+
 /// What was seen.
 #[derive(Clone, Debug)]
 pub struct Look {
     pub set: Option<SeenSet>,
     /// Those of ordinals that are meant to run.
     pub pods: BTreeMap<Ordinal, SeenPod>,
+    /// Those that are not, and are not gone yet.
+    pub leaving: BTreeMap<Ordinal, SeenPod>,
     pub answers: Answers,
 }
 
@@ -45,6 +51,12 @@ pub struct SeenPod {
     pub address: Option<String>,
     pub revision: Option<String>,
     pub is_terminating: bool,
+    /// When it is to be gone, if it was told to go.
+    pub due_gone: Option<Timestamp>,
+    /// Where it was put.
+    pub machine: Option<String>,
+    /// No machine fits it.
+    pub is_unschedulable: bool,
     pub is_running: bool,
     pub is_ready: bool,
     /// Why its container does not run and will not by itself.
@@ -85,9 +97,9 @@ impl SeenPod {
         let container = container(pod);
         let state = container.and_then(|container| container.state.as_ref());
         let waiting = state.and_then(|state| state.waiting.as_ref());
-        let condition = |kind: &str| {
+        let condition = |kind: &str, said: &str| {
             let conditions = status.and_then(|status| status.conditions.as_ref());
-            conditions.into_iter().flatten().any(|condition| condition.type_ == kind && condition.status == "True")
+            conditions.into_iter().flatten().any(|condition| condition.type_ == kind && condition.status == said)
         };
         Self {
             name: pod.name_any(),
@@ -95,12 +107,23 @@ impl SeenPod {
             address: status.and_then(|status| status.pod_ip.clone()).filter(|ip| !ip.is_empty()),
             revision: pod.labels().get(REVISION_LABEL).cloned(),
             is_terminating: pod.metadata.deletion_timestamp.is_some(),
+            due_gone: pod.metadata.deletion_timestamp.as_ref().map(|time| time.0),
+            machine: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+            is_unschedulable: condition("PodScheduled", "False"),
             is_running: state.is_some_and(|state| state.running.is_some()),
-            is_ready: condition("Ready"),
+            is_ready: condition("Ready", "True"),
             trouble: waiting.and_then(|waiting| waiting.reason.clone()).filter(|reason| is_trouble(reason)),
             crashes: container.map_or(0, |container| u32::try_from(container.restart_count).unwrap_or(0)),
             is_voter: pod.labels().get(VOTER_LABEL).map(|value| value == "true"),
         }
+    }
+}
+
+impl SeenPod {
+    /// It was told to go long ago, and its machine has not said that it did. It may still run.
+    #[must_use]
+    pub fn is_vanished(&self, now: Timestamp) -> bool {
+        self.due_gone.is_some_and(|due| now.duration_since(due) > VANISHED_AFTER)
     }
 }
 
@@ -155,6 +178,20 @@ impl Look {
             nodes.entry(Ordinal(at)).or_insert(carrel_membership::Node::Unknown);
         }
         Observed { founding, running, nodes, view: self.answers.view() }
+    }
+
+    /// What is left, if a majority is not.
+    #[must_use]
+    pub fn survey(&self) -> Survey {
+        self.answers.survey(self.set.as_ref().map_or(0, |set| set.replicas))
+    }
+
+    /// Pods there are, whether or not they are meant to run.
+    #[must_use]
+    pub fn remaining(&self, now: Timestamp) -> Remaining {
+        let all = || self.pods.iter().chain(&self.leaving);
+        let vanished = all().filter(|(_, pod)| pod.is_vanished(now)).map(|(at, _)| *at).collect();
+        Remaining { pods: all().map(|(at, _)| *at).collect(), vanished }
     }
 
     /// For the roll. None until the StatefulSet controller has counted the template.

@@ -1,7 +1,7 @@
 //! Doing what was decided. Nothing is decided here: each act looks once more at exactly what it is about to change, and
 //! does it only if that is still what was looked at.
 
-use carrel_membership::{ClusterId, Founding, Ordinal, Step};
+use carrel_membership::{ClusterId, Founding, Ordinal, RecoveryStep, Step};
 use carrel_steward::{Doors, NotDone};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::apply::{apply_scale, apply_template};
 use crate::build::{Blueprint, VOLUME_CLAIM, template_only};
 use crate::context::Context;
-use crate::crd::{Replaced, Stopped};
+use crate::crd::{RecoveryStage, Replaced, Stopped};
 use crate::decide::Action;
 use crate::observe::{Look, SeenSet};
 use crate::record::Record;
@@ -57,8 +57,9 @@ impl Performer<'_> {
             return Err(Undone::NotLeading);
         }
         match action {
-            // An image that is given up is in the status already; the next pass builds on it.
-            Action::Nothing | Action::GiveUpImage { .. } => Ok(()),
+            // What is given up is in the status already; the next pass builds on it.
+            Action::Nothing | Action::GiveUpImage { .. } | Action::GiveUpSize { .. } => Ok(()),
+            Action::Recover(step) => self.recover(step, record).await,
             Action::Step(step) => self.step(step, record).await,
             Action::Restart { ordinal } => self.stop(*ordinal, "Rollout", record).await,
             Action::HandOver { to } => Ok(self.doors.transfer_leadership(*to).await?),
@@ -101,6 +102,32 @@ impl Performer<'_> {
             }
         }
         Ok(())
+    }
+
+    async fn recover(&self, step: &RecoveryStep, record: &mut Record) -> Result<(), Undone> {
+        match step {
+            RecoveryStep::StopAll => {
+                let set = self.look.set.as_ref().ok_or(Undone::OtherSet)?;
+                self.scale(set, 0).await
+            }
+            RecoveryStep::Run { count, generation } => self.run(*count, *generation).await,
+            RecoveryStep::Restart { ordinal, found: _ } => self.stop(*ordinal, "Recovery", record).await,
+            RecoveryStep::RecordStopped => {
+                if let Some(ordered) = &mut record.status.recovery {
+                    ordered.stage = RecoveryStage::Beginning;
+                }
+                Ok(record.write().await?)
+            }
+            RecoveryStep::RecordBegun { cluster } => {
+                if let Some(ordered) = &mut record.status.recovery {
+                    ordered.stage = RecoveryStage::Begun;
+                    ordered.lineage = Some(cluster.lineage);
+                }
+                record_founding(&mut record.status, Founding::Done { cluster: cluster.id });
+                record.status.lineage = Some(cluster.lineage);
+                Ok(record.write().await?)
+            }
+        }
     }
 
     async fn run(&self, count: u32, generation: u64) -> Result<(), Undone> {

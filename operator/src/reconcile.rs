@@ -26,7 +26,7 @@ use crate::decide::{Action, Outlook, Question, Verdict};
 use crate::observe::{Look, SeenPod, SeenSet, ordinal};
 use crate::perform::{Performer, Undone};
 use crate::record::{Guarded, Record};
-use crate::status;
+use crate::{recoveries, recovering, status};
 
 /// Longer than any pass that gets anywhere: a step may wait 10 s, a look 2 s.
 const PASS_LIMIT: Duration = Duration::from_secs(45);
@@ -170,6 +170,7 @@ async fn pass(
     progress: &mut Progress,
 ) -> Result<Requeue, Failure> {
     let founding = status::founding(&record.status).map_err(Failure::Status)?;
+    let recovery = recovering::recorded(&record.status).map_err(Failure::Status)?;
     let before = record.status.clone();
     let image = status::image(&cluster.spec.image, &before);
     let blueprint = Blueprint::new(cluster, image, &context.settings.surroundings).ok_or(Failure::Nameless)?;
@@ -186,9 +187,9 @@ async fn pass(
     let volume_size = set.as_ref().and_then(|set| set.volume_size.clone());
     let blueprint = blueprint.with_volume_size(volume_size);
     let set = if is_paused { set } else { renew_template(context, &blueprint, set).await? };
-    let pods = look_at_pods(context, &blueprint, set.as_ref()).await?;
+    let (pods, leaving) = look_at_pods(context, &blueprint, set.as_ref()).await?;
     let doors = context.admins.doors(&blueprint, &pods, keys.as_ref(), &context.settings);
-    let look = Look { set, pods, answers: doors.ask().await };
+    let look = Look { set, pods, leaving, answers: doors.ask().await };
     note_use(context, &blueprint, &look, keys.as_ref());
 
     let question = Question {
@@ -196,6 +197,7 @@ async fn pass(
         spec: &cluster.spec,
         status: &before,
         founding,
+        recovery: &recovery,
         look: &look,
         now: context.now(),
     };
@@ -207,6 +209,9 @@ async fn pass(
     tell(context, cluster, &before, &verdict).await;
     if is_paused {
         return Ok(requeue(&verdict, record, context));
+    }
+    if recoveries::tend(context, &blueprint, &question, &verdict, record).await? {
+        return Ok(Requeue::requeue(BUSY_PAUSE));
     }
     label_voters(context, &blueprint, &question).await?;
     apply_budget(context, &blueprint, &question).await?;
@@ -256,17 +261,18 @@ async fn renew_template(
     Ok(Some(applied))
 }
 
+/// Those that are meant to run, and those that are not.
 async fn look_at_pods(
     context: &Context,
     blueprint: &Blueprint<'_>,
     set: Option<&SeenSet>,
-) -> Result<BTreeMap<Ordinal, SeenPod>, Failure> {
+) -> Result<(BTreeMap<Ordinal, SeenPod>, BTreeMap<Ordinal, SeenPod>), Failure> {
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &blueprint.namespace);
     let selector = format!("{CLUSTER_LABEL}={}", blueprint.name);
     let pods = pods.list(&ListParams::default().labels(&selector)).await?;
     let count = set.map_or(u32::MAX, |set| set.replicas);
     let seen = pods.items.iter().filter_map(|pod| Some((ordinal(&blueprint.name, &pod.name_any())?, SeenPod::of(pod))));
-    Ok(seen.filter(|(at, _)| at.0 < count).collect())
+    Ok(seen.partition(|(at, _)| at.0 < count))
 }
 
 fn note_use(context: &Context, blueprint: &Blueprint<'_>, look: &Look, keys: Option<&AdminKeys>) {
@@ -326,7 +332,8 @@ async fn tell(context: &Context, cluster: &CarrelCluster, before: &crate::crd::C
         guards = ?verdict.guards,
         "decided"
     );
-    let is_bad = verdict.outlook == Outlook::Stuck || matches!(verdict.action, Action::GiveUpImage { .. });
+    let is_bad = verdict.outlook == Outlook::Stuck
+        || matches!(verdict.action, Action::GiveUpImage { .. } | Action::GiveUpSize { .. } | Action::Recover(_));
     let event = Event {
         type_: if is_bad { EventType::Warning } else { EventType::Normal },
         reason: verdict.reason.to_owned(),

@@ -11,7 +11,9 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use crate::build::{Budget, serialized_selector};
-use crate::crd::{Bootstrap, BootstrapPhase, CarrelClusterStatus, Decision, Member, MembershipStatus, QuorumStatus};
+use crate::crd::{
+    Bootstrap, BootstrapPhase, CarrelClusterStatus, Decision, Member, MembershipStatus, QuorumStatus, Rollout, Size,
+};
 use crate::decide::{Action, Outlook, Question, Verdict};
 
 /// What the status says of the cluster's birth.
@@ -134,7 +136,8 @@ pub fn summarize(question: &Question<'_>, verdict: &Verdict, generation: Option<
     };
     status.version = version(question);
     if let Some(membership) = membership(&observed.view) {
-        status.lineage = Some(membership.cluster.lineage);
+        // They only rise; what is of an earlier one is over.
+        status.lineage = status.lineage.max(Some(membership.cluster.lineage));
         status.membership = Some(membership_status(membership));
     }
     status.quorum = standing.as_ref().map(|standing| quorum(standing, question.spec.replicas)).or(status.quorum);
@@ -142,6 +145,8 @@ pub fn summarize(question: &Question<'_>, verdict: &Verdict, generation: Option<
     let over = question.over();
     status.disruption.retain(|stopped| !over.contains(&Ordinal(stopped.ordinal)));
     remember_image(&mut status, question, verdict);
+    remember_size(&mut status, question, verdict);
+    remember_rollout(&mut status, question, standing.as_ref());
     let since = match &status.decision {
         Some(old) if old.action == verdict.reason && old.why == verdict.why => old.since.clone(),
         Some(_) | None => Time(question.now),
@@ -169,6 +174,29 @@ fn remember_image(status: &mut CarrelClusterStatus, question: &Question<'_>, ver
         image.good = Some(wanted.clone());
     }
     status.image = (image != crate::crd::Image::default()).then_some(image);
+}
+
+fn remember_size(status: &mut CarrelClusterStatus, question: &Question<'_>, verdict: &Verdict) {
+    if let Action::GiveUpSize { failed, kept } = verdict.action {
+        status.size = Some(Size { failed, kept });
+    }
+    if status.size.as_ref().is_some_and(|size| size.failed != question.spec.replicas) {
+        status.size = None;
+    }
+}
+
+fn remember_rollout(status: &mut CarrelClusterStatus, question: &Question<'_>, standing: Option<&Standing>) {
+    let proves = question.proves();
+    // Between two leaders nobody can tell how a node is: that is no fault of its.
+    let is_led = standing.is_some_and(|standing| standing.is_led);
+    let wanted = question.look.set.as_ref().and_then(|set| set.wanted_revision.as_ref());
+    if !is_led && status.rollout.as_ref().is_some_and(|rollout| Some(&rollout.revision) == wanted) {
+        return;
+    }
+    if status.rollout.as_ref().map(|rollout| rollout.revision.as_str()) != proves {
+        let since = |revision: &str| Rollout { revision: revision.to_owned(), proving_since: Time(question.now) };
+        status.rollout = proves.map(since);
+    }
 }
 
 /// The image to run.
@@ -317,6 +345,7 @@ fn conditions(
     let since = status.decision.as_ref().map_or(question.now, |decision| decision.since.0);
     let is_late = verdict.outlook != Outlook::Settled && question.now.duration_since(since) > deadline;
     let progressing = match verdict.outlook {
+        Outlook::Settled if status.size.is_some() => Said { status: "False", reason: "DeadlineExceeded", message: why },
         Outlook::Settled => Said { status: "False", reason: "Settled", message: why },
         Outlook::Busy | Outlook::Waiting if is_late => {
             Said { status: "False", reason: "DeadlineExceeded", message: why }
@@ -327,12 +356,17 @@ fn conditions(
     let unwell = standing.is_some_and(|standing| standing.quorum.healthy < standing.quorum.voters);
     let failed = status.image.as_ref().and_then(|image| image.failed.clone());
     let failed_message = failed.as_ref().map(|image| format!("image {image} was given up"));
-    let degraded = match &failed_message {
-        Some(message) => Said { status: "True", reason: "RolloutFailed", message },
-        None if unwell || verdict.outlook == Outlook::Stuck => {
+    let size_message = status
+        .size
+        .as_ref()
+        .map(|size| format!("{} replicas were given up, {} are kept: ask for another number", size.failed, size.kept));
+    let degraded = match (&failed_message, &size_message) {
+        (Some(message), _) => Said { status: "True", reason: "RolloutFailed", message },
+        (None, Some(message)) => Said { status: "True", reason: "ScalingFailed", message },
+        (None, None) if unwell || verdict.outlook == Outlook::Stuck => {
             Said { status: "True", reason: verdict.reason, message: why }
         }
-        None => Said { status: "False", reason: "Well", message: "" },
+        (None, None) => Said { status: "False", reason: "Well", message: "" },
     };
     let is_sized = standing.is_some_and(|standing| {
         standing.is_uniform && i32::try_from(standing.quorum.voters).ok() == Some(question.spec.replicas)
@@ -345,6 +379,10 @@ fn conditions(
     };
     let scaled =
         Said { status: yes_or_no(is_sized), reason: if is_sized { "AsWanted" } else { direction }, message: "" };
+    let scaled = match &size_message {
+        Some(message) => Said { status: "False", reason: "ScalingFailed", message },
+        None => scaled,
+    };
     let is_up_to_date = verdict.is_up_to_date && failed.is_none();
     let up_to_date = Said {
         status: yes_or_no(is_up_to_date),
@@ -385,7 +423,12 @@ fn conditions(
         message: "",
     };
     let ready = Said {
-        status: yes_or_no(verdict.outlook == Outlook::Settled && failed.is_none() && (is_led || operation.hibernated)),
+        status: yes_or_no(
+            verdict.outlook == Outlook::Settled
+                && failed.is_none()
+                && status.size.is_none()
+                && (is_led || operation.hibernated),
+        ),
         reason: verdict.reason,
         message: why,
     };

@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use crate::config::Urls;
 use crate::convert::refusal;
+use crate::convert::time::to_timestamp;
 use crate::grpc::session::named_by;
 use crate::grpc::{backup, cluster_watch};
 use crate::live::LiveNode;
@@ -158,6 +159,8 @@ impl Cluster {
             since_quorum_ack_ms: status.since_quorum_ack.map(whole_ms),
             cluster_keys: self.keys.cluster().as_ref().map(keys),
             client_keys: self.keys.clients().as_ref().map(keys),
+            last_log_id: status.last.map(log_id),
+            applied_time: status.applied_at.map(to_timestamp),
         }
     }
 

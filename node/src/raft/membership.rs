@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::time::Duration;
 
+use carrel_domain::time::Timestamp;
 use futures_util::future::join_all;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, PreconditionFailed, RaftError};
@@ -140,6 +141,10 @@ pub struct ClusterStatus {
     /// Ids that were taken out for good.
     pub removed: BTreeSet<NodeId>,
     pub is_formed: bool,
+    /// The end of this node's log, committed or not.
+    pub last: Option<LogPosition>,
+    /// The log's time of the last entry that is applied here.
+    pub applied_at: Option<Timestamp>,
 }
 
 /// For whom a node voted last.
@@ -300,6 +305,8 @@ impl<P: Platform, N: Transport<P>> Node<P, N> {
                 voter_sets: Vec::new(),
                 removed: BTreeSet::new(),
                 is_formed: false,
+                last: None,
+                applied_at: None,
             },
         }
     }
@@ -472,7 +479,8 @@ impl<P: Platform, N: Transport<P>> Running<P, N> {
         let seen = self.raft.metrics().borrow_watched().clone();
         let membership = seen.membership_config.membership();
         let voters: BTreeSet<NodeId> = membership.voter_ids().collect();
-        let cluster = &self.views.newest().cluster;
+        let newest = self.views.newest();
+        let cluster = &newest.cluster;
         let is_unfounded = cluster.founding().is_none() && membership.nodes().all(|(id, _)| *id == self.me.node_id);
         let member = |(id, member): (&NodeId, &Member)| MemberStatus {
             id: *id,
@@ -510,6 +518,8 @@ impl<P: Platform, N: Transport<P>> Running<P, N> {
             voter_sets: membership.get_joint_config().clone(),
             removed: cluster.retired().clone(),
             is_formed: cluster.is_formed(),
+            last: self.log.reach().last.as_ref().map(LogPosition::of),
+            applied_at: Some(newest.library.at().time),
         }
     }
 

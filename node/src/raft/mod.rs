@@ -39,6 +39,7 @@ mod writing;
 pub mod membership;
 pub mod node;
 pub mod offline;
+pub mod ordered;
 pub mod running;
 pub mod settings;
 mod stepping_down;

@@ -9,6 +9,7 @@ mod golden;
 mod identity;
 mod library;
 mod log;
+mod orders;
 mod platform;
 mod processes;
 mod report;

@@ -1,14 +1,14 @@
 //! What is asked for.
 
 /// What the cluster shall be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Desired {
     pub replicas: Replicas,
 }
 
 /// How many nodes vote. Odd, because an even number bears no more failures than the odd number below it; at most seven,
 /// because every write waits for a majority.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Replicas {
     One,
     Three,

@@ -13,12 +13,15 @@
 //!    the cluster could bear (guard G2).
 //! 5. What is unknown is left alone. Silence is not loss: a voter is replaced once its address answers from another
 //!    volume.
+//!
+//! Going on after a majority was lost is another matter, and never begins by itself: [`propose`], [`carry_out`].
 
 mod desired;
 mod guards;
 mod identity;
 mod observed;
 mod plan;
+mod recovery;
 mod roll;
 mod roll_call;
 mod step;
@@ -30,6 +33,8 @@ pub use identity::{Cluster, ClusterId, Incarnation, LogId, NodeId, Ordinal};
 pub use observed::{Founding, LeaderView, Membership, Node, Observed, Progress, Running, View, Voters};
 pub use observed::{PROMOTE_LAG_ENTRIES, RECENT_ACK_MS};
 pub use plan::{Plan, plan};
+pub use recovery::{Begins, NotProposed, Order, Proposal, Recovering, RecoveryPending, RecoveryStep, Remaining};
+pub use recovery::{Stage, Survey, Survivor, carry_out, left_behind, propose};
 pub use roll::{Fleet, Pod, PodId, RestartReason, Roll, RollPending, roll};
 pub use roll_call::RollCall;
 pub use step::{Pending, Problem, Reason, Step};

@@ -15,7 +15,7 @@ pub const PROMOTE_LAG_ENTRIES: u64 = 1000;
 
 /// One look at the world. Everything in it may be old by the time a step is performed, which is why steps say what they
 /// expect to find.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Observed {
     pub founding: Founding,
     pub running: Running,
@@ -26,7 +26,7 @@ pub struct Observed {
 
 /// What the performer's own record says of the cluster's birth. It outlives the volumes, so that losing all of them is
 /// not mistaken for a beginning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Founding {
     Never,
     /// The node with this incarnation, and no other, may become this cluster.
@@ -42,7 +42,7 @@ pub enum Founding {
 }
 
 /// Which ordinals are meant to run: 0 up to `count`, whether or not they answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Running {
     pub count: u32,
     /// Rises with every change of `count`, so that a change decided on an old look is refused.
@@ -50,7 +50,7 @@ pub struct Running {
 }
 
 /// What one node said of itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Node {
     /// It did not answer. It may be anything.
     Unknown,
@@ -61,7 +61,7 @@ pub enum Node {
 }
 
 /// Who the members are, and who says so.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum View {
     /// Nobody could say. A cluster that is not founded yet has no members to tell of, whatever is in its log.
     Unknown,
@@ -73,7 +73,7 @@ pub enum View {
     Leader(LeaderView),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LeaderView {
     pub leader: NodeId,
     pub term: u64,
@@ -89,14 +89,14 @@ pub struct LeaderView {
     pub formed: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Progress {
     pub matched_index: u64,
     /// Since the member last answered the leader; `None` if it has not answered this leader yet.
     pub since_ack_ms: Option<u64>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Membership {
     pub cluster: Cluster,
     /// The log entry this membership stands in.
@@ -107,7 +107,7 @@ pub struct Membership {
 }
 
 /// Who votes. Every member that does not vote is a learner.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Voters {
     Uniform(BTreeSet<NodeId>),
     /// A change that is not finished: decisions need a majority of both.

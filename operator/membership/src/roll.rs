@@ -73,6 +73,8 @@ pub enum RollPending {
     Denied { ordinal: Ordinal, denied: Denied },
     /// The leader is outdated and nobody on the wanted template could lead.
     NoSuccessor { leader: NodeId },
+    /// The first to run the new template is well, and has to be so for a while. Said by who has a clock.
+    Proving { seconds: u32 },
 }
 
 /// The next restart, decided on one observation.
@@ -141,6 +143,12 @@ impl<'a> Led<'a> {
         let proven = fleet.pods.iter().any(|(at, pod)| {
             !pod.is_outdated && !fleet.away.contains(at) && self.member(*at).is_some_and(|id| healthy.contains(&id))
         });
+        // Came back from a restart on a template that is not wanted any more, and is not well: it waits for nothing.
+        let is_stranded =
+            |at: &Ordinal| fleet.away.contains(at) && self.member(*at).is_none_or(|id| !healthy.contains(&id));
+        if let Some((at, pod)) = outdated.iter().find(|(at, _)| is_stranded(at)) {
+            return self.stop(*at, *pod, voters, &healthy, fleet);
+        }
         let at_once = if proven { fleet.at_once.max(1) } else { 1 };
         if fleet.away.len() >= at_once as usize {
             return Roll::Waiting(RollPending::Away { ordinals: fleet.away.clone() });
@@ -236,6 +244,9 @@ impl fmt::Display for RollPending {
             RollPending::Denied { ordinal, denied } => write!(f, "cannot restart ordinal {ordinal}: {denied}"),
             RollPending::NoSuccessor { leader } => {
                 write!(f, "node {leader} leads on an old template, and nobody on the wanted one could lead")
+            }
+            RollPending::Proving { seconds } => {
+                write!(f, "the first node on the new template has to be well for {seconds} s before another is stopped")
             }
         }
     }
@@ -356,6 +367,23 @@ mod tests {
         renew(&mut three, 2);
         three.away.insert(Ordinal(1));
         assert!(matches!(roll(&observed, &three), Roll::HandOver { .. } | Roll::Waiting(_)), "one of three is away");
+    }
+
+    #[test]
+    fn one_that_came_back_on_a_template_nobody_wants_any_more_is_restarted() {
+        let (mut observed, mut fleet) = all_outdated(3);
+        renew(&mut fleet, 0);
+        renew(&mut fleet, 1);
+        fleet.away.insert(Ordinal(2));
+        assert!(matches!(roll(&observed, &fleet), Roll::Waiting(RollPending::Away { .. })), "it is well");
+        let View::Leader(leader) = &mut observed.view else { panic!("there is a leader") };
+        leader.progress.insert(NodeId(3), Progress { matched_index: 0, since_ack_ms: None });
+        assert!(
+            matches!(roll(&observed, &fleet), Roll::Restart { ordinal: Ordinal(2), .. }),
+            "it answers, and no more"
+        );
+        silence(&mut observed, 1);
+        assert!(matches!(roll(&observed, &fleet), Roll::Waiting(_)), "not while another is unwell");
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(super) fn settings(blueprint: &Blueprint<'_>) -> Value {
         blueprint.namespace,
         blueprint.surroundings.cluster_domain
     );
-    json!({
+    let mut settings = json!({
         "CARREL_PEER_URLS": format!("{}://{host}:{PEER_PORT}", scheme(blueprint.peers_secret())),
         "CARREL_CLIENT_URLS": format!("{}://{host}:{CLIENT_PORT}", scheme(blueprint.clients_secret())),
         "CARREL_HEARTBEAT_MS": raft.heartbeat_ms.to_string(),
@@ -37,5 +37,10 @@ pub(super) fn settings(blueprint: &Blueprint<'_>) -> Value {
         "CARREL_ELECTION_MAX_MS": raft.election_max_ms.to_string(),
         "CARREL_SNAPSHOT_LOG_MIB": raft.snapshot_log_mib.to_string(),
         "CARREL_LOG_FORMAT": "json",
-    })
+    });
+    if let Some(endpoint) = &blueprint.spec.observability.otlp_endpoint {
+        // The name that every program with such traces knows.
+        settings["OTEL_EXPORTER_OTLP_ENDPOINT"] = json!(endpoint);
+    }
+    settings
 }

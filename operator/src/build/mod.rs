@@ -7,6 +7,7 @@ mod config_map;
 mod disruption_budget;
 mod network_policy;
 mod pod;
+mod recovery_order;
 mod service_account;
 mod services;
 mod stateful_set;
@@ -19,7 +20,7 @@ use std::collections::BTreeMap;
 use kube::{Resource, ResourceExt};
 use serde_json::{Value, json};
 
-use crate::crd::{CarrelCluster, CarrelClusterSpec, TlsMode};
+use crate::crd::{BackupSource, CarrelCluster, CarrelClusterSpec, Ordered, RecoveryStage, TlsMode};
 
 /// Ports in pods.
 pub const CLIENT_PORT: u16 = 7400;
@@ -54,6 +55,8 @@ pub struct Blueprint<'a> {
     pub image: &'a str,
     /// Of the claims in the set's template: those of a set that exists cannot change, see `Action::Grow`.
     pub volume_size: String,
+    /// What nodes are ordered to do with their volumes, after a majority was lost.
+    pub ordered: Option<&'a Ordered>,
     pub surroundings: &'a Surroundings,
     owner: Value,
 }
@@ -88,6 +91,7 @@ impl<'a> Blueprint<'a> {
             spec: &cluster.spec,
             image,
             volume_size: cluster.spec.storage.size.clone(),
+            ordered: cluster.status.as_ref().and_then(|status| status.recovery.as_ref()),
             surroundings,
             owner: serde_json::to_value(owner).expect("a reference is plain data"),
         })
@@ -103,14 +107,21 @@ impl<'a> Blueprint<'a> {
     /// asked for.
     #[must_use]
     pub fn children(&self) -> Vec<Child> {
-        vec![
+        let always = [
             service_account::service_account(self),
             config_map::config_map(self),
             services::peers(self),
             services::clients(self),
             services::any(self),
             network_policy::network_policy(self),
-        ]
+        ];
+        always.into_iter().chain(recovery_order::recovery_order(self)).collect()
+    }
+
+    /// What the cluster is being made of, as long as it is not yet.
+    #[must_use]
+    pub fn backup(&self) -> Option<&'a BackupSource> {
+        self.ordered.filter(|ordered| ordered.stage != RecoveryStage::Begun)?.backup.as_ref()
     }
 
     /// Of the headless service that gives each pod its name.

@@ -5,12 +5,22 @@
 
 use serde_json::{Value, json};
 
-use super::{ADMIN_PORT, Blueprint, CLIENT_PORT, HEALTH_PORT, PEER_PORT, VOLUME_CLAIM, config_map, digest};
-use crate::crd::{PullPolicy, Spread};
+use super::{
+    ADMIN_PORT, Blueprint, CLIENT_PORT, HEALTH_PORT, PEER_PORT, VOLUME_CLAIM, config_map, digest, recovery_order,
+};
+use crate::crd::{BackupSource, Postgres, PullPolicy, Spread};
 
 const CONTAINER: &str = "carrel";
 const DATA: &str = "/var/lib/carrel";
-const KEYS: &str = "/etc/carrel";
+/// Where everything else is mounted, each by its name.
+const MOUNTS: &str = "/etc/carrel";
+const PEERS: &str = "peers";
+const CLIENTS: &str = "clients";
+const FIRST_ADMIN: &str = "first-admin";
+const FIRST_CATALOG: &str = "first-catalog";
+const POSTGRES: &str = "postgres";
+const RECOVERY: &str = "recovery";
+pub(super) const BACKUP: &str = "backup";
 
 /// Of nobody on the machine: the restricted pod security standard wants a user that is not root.
 const USER: u32 = 65532;
@@ -103,6 +113,10 @@ fn container(blueprint: &Blueprint<'_>) -> Value {
     })
 }
 
+pub(super) fn path_of(mounted: &str) -> String {
+    format!("{MOUNTS}/{mounted}")
+}
+
 fn environment(blueprint: &Blueprint<'_>) -> Value {
     let mut environment = vec![
         json!({ "name": "CARREL_DIR", "value": DATA }),
@@ -111,25 +125,31 @@ fn environment(blueprint: &Blueprint<'_>) -> Value {
             "valueFrom": { "fieldRef": { "fieldPath": "metadata.labels['apps.kubernetes.io/pod-index']" } },
         }),
     ];
-    let mut file = |name: &str, path: &str| {
-        environment.push(json!({ "name": name, "value": format!("{KEYS}/{path}") }));
+    let mut file = |name: &str, mounted: &str, file: &str| {
+        let path = path_of(mounted);
+        let path = if file.is_empty() { path } else { format!("{path}/{file}") };
+        environment.push(json!({ "name": name, "value": path }));
     };
     if blueprint.peers_secret().is_some() {
-        file("CARREL_TLS_DIR", "peers");
+        file("CARREL_TLS_DIR", PEERS, "");
     }
     if blueprint.clients_secret().is_some() {
-        file("CARREL_CLIENT_TLS_DIR", "clients");
+        file("CARREL_CLIENT_TLS_DIR", CLIENTS, "");
     }
     if blueprint.spec.first_admin_secret.is_some() {
-        file("CARREL_FIRST_ADMIN_FILE", "first-admin/admin");
+        file("CARREL_FIRST_ADMIN_FILE", FIRST_ADMIN, "admin");
     }
     if blueprint.spec.first_catalog_config_map.is_some() {
-        file("CARREL_FIRST_CATALOG_FILE", "first-catalog/catalog.yaml");
+        file("CARREL_FIRST_CATALOG_FILE", FIRST_CATALOG, "catalog.yaml");
     }
+    if blueprint.spec.postgres.is_some() {
+        file("CARREL_POSTGRES_URL_FILE", POSTGRES, "url");
+    }
+    file("CARREL_RECOVERY_FILE", RECOVERY, recovery_order::FILE);
     json!(environment)
 }
 
-/// Name of the volume, path below [`KEYS`], and where it comes from.
+/// Name of the volume, which is also that of its folder, and where it comes from.
 fn sources(blueprint: &Blueprint<'_>) -> Vec<(&'static str, Value)> {
     // Readable for the group of the pod alone.
     let secret = |name: String| json!({ "secret": { "secretName": name, "defaultMode": 0o440 } });
@@ -145,12 +165,23 @@ fn sources(blueprint: &Blueprint<'_>) -> Vec<(&'static str, Value)> {
         crate::crd::TlsMode::Secret | crate::crd::TlsMode::Disabled => secret(name),
     };
     let catalog = |name: &String| json!({ "configMap": { "name": name } });
+    let postgres = |postgres: &Postgres| {
+        let items = json!([{ "key": postgres.key, "path": "url" }]);
+        json!({ "secret": { "secretName": postgres.url_secret, "defaultMode": 0o440, "items": items } })
+    };
+    // Most clusters never have one; it is mounted all the same, so that having one changes no template.
+    let recovery = json!({ "configMap": { "name": recovery_order::name(blueprint), "optional": true } });
+    let backup =
+        |backup: &BackupSource| json!({ "persistentVolumeClaim": { "claimName": backup.claim, "readOnly": true } });
     let spec = blueprint.spec;
     [
-        ("peers", blueprint.peers_secret().map(keys)),
-        ("clients", blueprint.clients_secret().map(clients)),
-        ("first-admin", spec.first_admin_secret.clone().map(secret)),
-        ("first-catalog", spec.first_catalog_config_map.as_ref().map(catalog)),
+        (PEERS, blueprint.peers_secret().map(keys)),
+        (CLIENTS, blueprint.clients_secret().map(clients)),
+        (FIRST_ADMIN, spec.first_admin_secret.clone().map(secret)),
+        (FIRST_CATALOG, spec.first_catalog_config_map.as_ref().map(catalog)),
+        (POSTGRES, spec.postgres.as_ref().map(postgres)),
+        (RECOVERY, Some(recovery)),
+        (BACKUP, blueprint.backup().map(backup)),
     ]
     .into_iter()
     .filter_map(|(name, source)| Some((name, source?)))
@@ -167,7 +198,7 @@ fn volumes(blueprint: &Blueprint<'_>) -> Value {
 
 fn mounts(blueprint: &Blueprint<'_>) -> Value {
     let data = json!({ "name": VOLUME_CLAIM, "mountPath": DATA });
-    let mount = |(name, _)| json!({ "name": name, "mountPath": format!("{KEYS}/{name}"), "readOnly": true });
+    let mount = |(name, _)| json!({ "name": name, "mountPath": path_of(name), "readOnly": true });
     std::iter::once(data).chain(sources(blueprint).into_iter().map(mount)).collect()
 }
 

@@ -93,6 +93,11 @@ pub struct CarrelClusterSpec {
     pub operation: Operation,
     #[serde(default)]
     pub network: Network,
+    /// Where the relational record is kept, for history and reports. Nodes do without it for as long as it is away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub postgres: Option<Postgres>,
+    #[serde(default)]
+    pub observability: Observability,
     /// A rollout or a change of size that has not moved for so long is reported as stuck; a new image is given up.
     #[serde(default = "progress_deadline_seconds")]
     #[schemars(range(min = 30, max = 86400))]
@@ -269,6 +274,29 @@ pub struct Network {
     pub metrics_from: Vec<NetworkPolicyPeer>,
 }
 
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Postgres {
+    /// A Secret with the URL of the database, as postgresql://user:password@host/database.
+    #[schemars(length(min = 1, max = 253))]
+    pub url_secret: String,
+    /// The key it is under there.
+    #[serde(default = "uri")]
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Observability {
+    /// Where nodes send traces by OTLP, as http://collector:4317; nowhere, if it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    #[x_kube(validation = Rule::new("self.startsWith('http://') || self.startsWith('https://')")
+        .message("otlpEndpoint must begin with http:// or https://"))]
+    pub otlp_endpoint: Option<String>,
+}
+
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Spread {
     /// Different machines and zones where there are any.
@@ -324,6 +352,10 @@ fn three() -> i32 {
 
 fn one() -> u32 {
     1
+}
+
+fn uri() -> String {
+    "uri".to_owned()
 }
 
 fn one_gibibyte() -> String {

@@ -8,13 +8,13 @@ mod recovery;
 mod status;
 
 pub use cluster::{
-    CarrelCluster, CarrelClusterSpec, Disruption, Network, OnDelete, Operation, PullPolicy, Raft, Replacement,
-    ReplacementPolicy, Spread, Storage, Tls, TlsMode,
+    CarrelCluster, CarrelClusterSpec, Disruption, Network, Observability, OnDelete, Operation, Postgres, PullPolicy,
+    Raft, Replacement, ReplacementPolicy, Spread, Storage, Tls, TlsMode,
 };
-pub use recovery::{CarrelRecovery, CarrelRecoverySpec, CarrelRecoveryStatus, RecoveryPhase, Survivor};
+pub use recovery::{BackupSource, CarrelRecovery, CarrelRecoverySpec, CarrelRecoveryStatus, RecoveryPhase, Survivor};
 pub use status::{
-    Bootstrap, BootstrapPhase, CarrelClusterStatus, Decision, Image, Member, MembershipStatus, QuorumStatus, Replaced,
-    Stopped,
+    Bootstrap, BootstrapPhase, CarrelClusterStatus, Decision, Image, Member, MembershipStatus, Ordered, QuorumStatus,
+    RecoveryStage, Replaced, Rollout, Size, Stopped,
 };
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

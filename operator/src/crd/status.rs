@@ -8,6 +8,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::recovery::BackupSource;
+
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct CarrelClusterStatus {
@@ -36,6 +38,14 @@ pub struct CarrelClusterStatus {
     pub version: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Image>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<Size>,
+    /// What a person approved after a majority was lost, and how far it has come. It outlives the recovery: whatever
+    /// comes back later is of a history that is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Ordered>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub membership: Option<MembershipStatus>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -83,6 +93,60 @@ pub struct Image {
     /// Given up: the first node to run it did not come back. Forgotten once another is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
+}
+
+/// How a new template proves itself.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Rollout {
+    /// Of the template.
+    pub revision: String,
+    /// Since when a node on it is seen to be well, while others run an older one.
+    pub proving_since: Time,
+}
+
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Size {
+    /// Given up: not all of so many nodes came up in time, and the voters stayed who they were. Forgotten once another
+    /// number is asked for.
+    pub failed: i32,
+    /// The number there is instead.
+    pub kept: i32,
+}
+
+/// An order of a recovery, as nodes get it.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Ordered {
+    /// The CarrelRecovery that was approved.
+    pub by: String,
+    pub by_uid: String,
+    pub stage: RecoveryStage,
+    pub cluster_id: String,
+    /// What is of an earlier one is not used as it is. Of a backup it is known only once that is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lineage: Option<u32>,
+    /// Who begins.
+    pub ordinal: u32,
+    pub incarnation: String,
+    /// The end of its log when it was approved.
+    #[serde(default)]
+    pub last_term: u64,
+    #[serde(default)]
+    pub last_index: u64,
+    /// Instead of a volume that is left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<BackupSource>,
+}
+
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecoveryStage {
+    /// Until no node runs that does not know of the order.
+    Stopping,
+    /// Until the cluster is led again.
+    Beginning,
+    Begun,
 }
 
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use carrel_membership::{
-    Cluster, ClusterId, Incarnation, LeaderView, LogId, Membership, Node, NodeId, Ordinal, Progress, View, Voters,
+    Cluster, ClusterId, Incarnation, LeaderView, LogId, Membership, Node, NodeId, Ordinal, Progress, Survey, Survivor,
+    View, Voters,
 };
 use carrel_proto::admin::v1 as admin;
 use uuid::Uuid;
@@ -23,6 +24,31 @@ impl Answers {
 
     pub fn view(&self) -> View {
         view(self.0.values().flatten())
+    }
+
+    /// What is left, if a majority is not. A node that knows of no members has nothing to go on with, and one that was
+    /// removed ended there.
+    pub fn survey(&self, running: u32) -> Survey {
+        let mut survey = Survey::default();
+        for at in (0..running).map(Ordinal) {
+            let answer = self.of(at);
+            match (node(answer), answer) {
+                (Node::Joined { incarnation, cluster, node_id }, Some(answer)) => {
+                    let last = answer.last_log_id.filter(|_| answer.membership_log_id.is_some() && !answer.removed);
+                    if let Some(last) = last {
+                        let last = LogId { term: last.term, index: last.index };
+                        survey.survivors.insert(at, Survivor { incarnation, cluster, node_id, last });
+                    }
+                }
+                (Node::Pristine { incarnation }, _) => {
+                    survey.empty.insert(at, incarnation);
+                }
+                (Node::Unknown | Node::Joined { .. }, _) => {
+                    survey.silent.insert(at);
+                }
+            }
+        }
+        survey
     }
 
     /// None if it was silent, or was not asked.
@@ -53,7 +79,9 @@ fn view<'a>(answers: impl Iterator<Item = &'a admin::GetStatusResponse> + Clone)
     let claims_to_lead = |answer: &&admin::GetStatusResponse| {
         answer.leader != 0 && answer.identity.as_ref().is_some_and(|identity| identity.node_id == answer.leader)
     };
-    let leader = answers.clone().filter(claims_to_lead).max_by_key(|answer| answer.term);
+    // Lineages only rise: whoever leads an earlier one leads what is over, whatever its term.
+    let lineage = |answer: &admin::GetStatusResponse| answer.identity.as_ref().map(|identity| identity.lineage);
+    let leader = answers.clone().filter(claims_to_lead).max_by_key(|answer| (lineage(answer), answer.term));
     if let Some((answer, membership)) = leader.and_then(|answer| Some((answer, membership(answer)?))) {
         return View::Leader(LeaderView {
             leader: NodeId(answer.leader),
@@ -66,7 +94,7 @@ fn view<'a>(answers: impl Iterator<Item = &'a admin::GetStatusResponse> + Clone)
             formed: answer.formed,
         });
     }
-    let newest = answers.filter_map(membership).max_by_key(|membership| membership.log_id);
+    let newest = answers.filter_map(membership).max_by_key(|known| (known.cluster.lineage, known.log_id));
     newest.map_or(View::Unknown, View::Remembered)
 }
 

@@ -37,6 +37,8 @@ fn full() -> CarrelCluster {
         "spread": "Required",
         "firstAdminSecret": "first-admin",
         "firstCatalogConfigMap": "campus",
+        "postgres": { "urlSecret": "library-app" },
+        "observability": { "otlpEndpoint": "http://collector.telemetry:4317" },
         "network": { "clientsFrom": [{ "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": "web" } } }] },
         "pod": {
             "metadata": { "annotations": { "team": "library" }, "labels": { "carrel.dev/cluster": "somebody-else" } },
@@ -121,6 +123,47 @@ fn pods_are_restricted_and_keep_their_labels_whatever_is_laid_over_them() {
 fn a_change_of_size_changes_no_template() {
     let render = |replicas: i32| with_blueprint(&cluster(json!({ "replicas": replicas })), template_only);
     assert_eq!(render(3), render(7));
+}
+
+#[test]
+fn an_order_names_who_begins_until_it_has_begun_and_a_backup_is_mounted_no_longer() {
+    let lines = |recovery: Value| {
+        let mut cluster = cluster(json!({}));
+        cluster.status = serde_json::from_value(json!({ "recovery": recovery })).expect("a status");
+        with_blueprint(&cluster, |blueprint| {
+            let children = blueprint.children();
+            let map = children.iter().find(|child| child.name == "r-recovery").expect("it was ordered");
+            is_a::<ConfigMap>(&map.body);
+            let order = map.body["data"]["order.json"].as_str().expect("an order").to_owned();
+            let template = template_only(blueprint);
+            is_a::<StatefulSet>(&template);
+            (order, template)
+        })
+    };
+    let ordered = |stage: &str| {
+        json!({ "by": "mend", "byUid": "u", "stage": stage, "clusterId": "c", "lineage": 2, "ordinal": 1,
+            "incarnation": "i", "lastTerm": 3, "lastIndex": 90 })
+    };
+    let (order, template) = lines(ordered("Stopping"));
+    let survivor = r#""survivor":{"incarnation":"i","lastIndex":90,"lastTerm":3}"#;
+    assert_eq!(order, format!(r#"{{"clusterId":"c","lineage":2,{survivor}}}"#));
+    let (order, after) = lines(ordered("Begun"));
+    assert_eq!(order, r#"{"clusterId":"c","lineage":2}"#);
+    assert_eq!(template, after, "a recovery changes no template");
+    assert_eq!(template, with_blueprint(&cluster(json!({})), template_only));
+
+    let mut of_backup = ordered("Beginning");
+    of_backup["backup"] = json!({ "claim": "backups", "path": "monday/library.backup" });
+    of_backup.as_object_mut().expect("an object").remove("lineage");
+    let (order, template) = lines(of_backup.clone());
+    let restore = r#"{"file":"/etc/carrel/backup/monday/library.backup","incarnation":"i","voters":3}"#;
+    assert_eq!(order, format!(r#"{{"clusterId":"c","restore":{restore}}}"#));
+    assert!(template.to_string().contains("backups"));
+    of_backup["stage"] = json!("Begun");
+    of_backup["lineage"] = json!(5);
+    let (order, template) = lines(of_backup);
+    assert_eq!(order, r#"{"clusterId":"c","lineage":5}"#);
+    assert!(!template.to_string().contains("backups"));
 }
 
 /// Where a call comes from.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use carrel_operator::crd::{self, CarrelCluster};
+use carrel_operator::crd::{self, CarrelCluster, CarrelRecovery};
 use kube::core::cel::{compile_schema, validate_cel, validate_cel_update};
 use serde_json::{Value, json};
 
@@ -75,6 +75,9 @@ fn what_makes_no_sense_is_refused_with_a_reason() {
             json!({ "tls": { "mode": "Disabled", "clientsMode": "Operator" } }),
             "clientsMode Operator needs mode Operator",
         ),
+        (json!({ "postgres": { "urlSecret": "library-app" } }), ""),
+        (json!({ "observability": { "otlpEndpoint": "https://collector:4317" } }), ""),
+        (json!({ "observability": { "otlpEndpoint": "collector:4317" } }), "must begin with http"),
     ];
     for (spec, expected) in cases {
         let said = refusals(&cluster(spec.clone()));
@@ -83,6 +86,38 @@ fn what_makes_no_sense_is_refused_with_a_reason() {
     assert!(refusals(&named(&"a".repeat(41), json!({}))).contains("at most 40"));
     assert!(refusals(&named("1st", json!({}))).contains("a letter first"));
     assert_eq!(refusals(&named(&"a".repeat(40), json!({}))), "");
+}
+
+fn recovery(spec: &Value) -> CarrelRecovery {
+    let object = json!({ "apiVersion": "carrel.dev/v1alpha1", "kind": "CarrelRecovery",
+        "metadata": { "name": "mend", "namespace": "n" }, "spec": spec });
+    serde_json::from_value(object).expect("well-formed")
+}
+
+#[test]
+fn what_was_approved_stays_approved() {
+    let monday = json!({ "claim": "backups", "path": "monday" });
+    let cases = [
+        (json!({ "cluster": "r" }), json!({ "cluster": "r", "approve": "d" }), ""),
+        (json!({ "cluster": "r", "approve": "d" }), json!({ "cluster": "r" }), "stays approved"),
+        (json!({ "cluster": "r", "approve": "d" }), json!({ "cluster": "r", "approve": "e" }), "stays approved"),
+        (json!({ "cluster": "r" }), json!({ "cluster": "s" }), "a recovery is of one cluster"),
+        (json!({ "cluster": "r" }), json!({ "cluster": "r", "backup": monday }), "ask for another recovery"),
+        (json!({ "cluster": "r", "backup": monday }), json!({ "cluster": "r" }), "ask for another recovery"),
+        (json!({ "cluster": "r", "backup": monday }), json!({ "cluster": "r", "backup": monday, "approve": "d" }), ""),
+    ];
+    for (old, new, expected) in cases {
+        let said = match validate_cel_update(&recovery(&new), &recovery(&old)) {
+            Ok(()) => String::new(),
+            Err(errors) => errors.as_slice().iter().map(|error| error.message.clone()).collect::<Vec<_>>().join("; "),
+        };
+        let fits = if expected.is_empty() { said.is_empty() } else { said.contains(expected) };
+        assert!(fits, "{old} to {new}: {said:?}");
+    }
+    for path in ["/etc/passwd", "../secrets", "a/../b"] {
+        let asked = recovery(&json!({ "cluster": "r", "backup": { "claim": "backups", "path": path } }));
+        assert!(validate_cel(&asked).is_err(), "{path}");
+    }
 }
 
 #[test]

@@ -20,7 +20,7 @@ async fn ten_settled_minutes_write_no_status_and_make_few_calls() {
     let calls = world.api.take_calls();
     assert_eq!(world.operator.metrics.status_writes(), writes);
     let per_minute = calls.len() / minutes;
-    // The nine watches of an operator, each asked for anew every four minutes, come to two more.
+    // The ten watches of an operator, each asked for anew every four minutes, come to three more.
     assert!(per_minute + 3 < 10, "{passes} passes: {per_minute} calls a minute: {calls:#?}");
     println!("{per_minute} calls a minute for a settled cluster, 0 status writes in {minutes} minutes");
 }

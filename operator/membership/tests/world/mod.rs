@@ -21,7 +21,7 @@ const CATCH_UP_ENTRIES: u64 = 4000;
 /// Changes of membership are few; a story that needs more looks than this goes round in circles.
 pub const MAX_LOOKS: usize = 120;
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct World {
     pub wanted: Replicas,
     pub founding: Founding,
@@ -33,7 +33,7 @@ pub struct World {
 }
 
 /// What runs, or ran, under one ordinal.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot {
     pub volume: Volume,
     /// The volume that was here before this one.
@@ -47,13 +47,13 @@ pub struct Slot {
     pub slow: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Volume {
     pub incarnation: Incarnation,
     pub joined: Option<(Cluster, NodeId)>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Raft {
     pub cluster: Cluster,
     pub term: u64,

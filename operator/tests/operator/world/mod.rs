@@ -5,13 +5,14 @@ pub mod api;
 pub mod crash;
 pub mod nodes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use carrel_operator::build::Surroundings;
 use carrel_operator::context::{Context, Settings};
-use carrel_operator::crd::{CarrelCluster, CarrelClusterStatus};
+use carrel_operator::crd::{CarrelCluster, CarrelClusterStatus, CarrelRecoveryStatus};
+use carrel_operator::decide::PROVING_SECONDS;
 use carrel_operator::lease::Leadership;
 use carrel_operator::metrics::Metrics;
 use carrel_operator::reconcile::{Failure, reconcile};
@@ -37,6 +38,10 @@ pub struct World {
     seconds: Arc<AtomicI64>,
     /// How often the kubelet has tried to start what cannot start.
     crashes: BTreeMap<String, i64>,
+    /// No machine fits the pods of these ordinals.
+    unschedulable: BTreeSet<u32>,
+    /// Kubelets have not heard of orders yet.
+    pub is_order_late: bool,
 }
 
 pub fn surroundings() -> Surroundings {
@@ -65,7 +70,15 @@ impl World {
         api.put("carrelclusters", object);
         let seconds = Arc::new(AtomicI64::new(0));
         let operator = operator_of(&api, &nodes, &seconds);
-        Self { api, nodes, operator, seconds, crashes: BTreeMap::new() }
+        Self {
+            api,
+            nodes,
+            operator,
+            seconds,
+            crashes: BTreeMap::new(),
+            unschedulable: BTreeSet::new(),
+            is_order_late: false,
+        }
     }
 
     /// Nothing but the object, which asks for TLS: the nodes serve once there are keys for them.
@@ -141,6 +154,7 @@ impl World {
     /// One pass of an operator on the object as it is now.
     pub async fn pass_of(&self, operator: &Arc<Context>) -> Result<Action, Failure> {
         let cluster: CarrelCluster = serde_json::from_value(self.object()).expect("well-formed");
+        self.tell_operator(operator);
         reconcile(Arc::new(DeserializeGuard(Ok(cluster))), operator.clone()).await
     }
 
@@ -215,8 +229,54 @@ impl World {
         self.api.remove("pods", NAMESPACE, &format!("{NAME}-{ordinal}"));
     }
 
+    /// What nodes find when they start.
+    fn order(&self) -> Option<Value> {
+        if self.is_order_late {
+            return None;
+        }
+        let map = self.api.read("configmaps", NAMESPACE, &format!("{NAME}-recovery"))?;
+        serde_json::from_str(map["data"]["order.json"].as_str()?).ok()
+    }
+
+    /// Somebody asks for a recovery.
+    pub fn ask_for_recovery(&self, name: &str, spec: Value) {
+        let mut spec = spec;
+        spec["cluster"] = json!(NAME);
+        self.api.put(
+            "carrelrecoveries",
+            json!({
+                "apiVersion": "carrel.dev/v1alpha1",
+                "kind": "CarrelRecovery",
+                "metadata": { "name": name, "namespace": NAMESPACE },
+                "spec": spec,
+            }),
+        );
+    }
+
+    pub fn recovery(&self, name: &str) -> CarrelRecoveryStatus {
+        let object = self.api.read("carrelrecoveries", NAMESPACE, name).expect("it was asked for");
+        serde_json::from_value(object["status"].clone()).unwrap_or_default()
+    }
+
+    /// Somebody approves what was found.
+    pub fn approve(&self, name: &str, digest: &str) {
+        let mut object = self.api.read("carrelrecoveries", NAMESPACE, name).expect("it was asked for");
+        object["spec"]["approve"] = json!(digest);
+        self.api.put("carrelrecoveries", object);
+    }
+
+    /// Watches tell operators.
+    fn tell_operator(&self, operator: &Context) {
+        for asked in self.api.all("carrelrecoveries") {
+            operator.recoveries.saw(&serde_json::from_value(asked).expect("well-formed"));
+        }
+    }
+
     /// Controllers and kubelets do what they do.
     pub fn tick(&mut self) {
+        if self.decision().contains("has to be well for") {
+            self.advance(i64::from(PROVING_SECONDS));
+        }
         self.note_deletions();
         for set in self.api.all("statefulsets") {
             self.tend_set(&set);
@@ -242,7 +302,9 @@ impl World {
     fn tend_set(&self, set: &Value) {
         let count = u32::try_from(set["spec"]["replicas"].as_u64().expect("a size")).expect("small");
         let pods = self.pods();
-        let surplus = pods.keys().filter(|name| ordinal(name) >= count);
+        // A machine that is gone says of no pod that it has stopped.
+        let answers = |name: &&String| pods[*name]["metadata"]["deletionTimestamp"].is_null();
+        let surplus = pods.keys().filter(|name| ordinal(name) >= count).filter(answers);
         if surplus.clone().next().is_some() && count > 0 {
             self.nodes.judge_scale(count);
         }
@@ -297,6 +359,12 @@ impl World {
             let Some(claim) = self.api.read("persistentvolumeclaims", NAMESPACE, &format!("data-{name}")) else {
                 continue;
             };
+            if self.unschedulable.contains(&at) {
+                let unfit = json!({ "type": "PodScheduled", "status": "False", "reason": "Unschedulable" });
+                pod["status"] = json!({ "phase": "Pending", "conditions": [unfit] });
+                self.api.put("pods", pod);
+                continue;
+            }
             let claim = claim["metadata"]["uid"].as_str().expect("a uid").to_owned();
             let image = pod["spec"]["containers"][0]["image"].as_str().expect("an image").to_owned();
             let uid = pod["metadata"]["uid"].as_str().expect("a uid").to_owned();
@@ -324,7 +392,7 @@ impl World {
             pod["status"] = match state {
                 Ok(()) => {
                     if !self.nodes.is_running(at, &claim) {
-                        self.nodes.start(at, &claim);
+                        self.nodes.start(at, &claim, self.order().as_ref());
                     }
                     status(json!({ "running": { "startedAt": "2026-01-01T00:00:00Z" } }), 0, true)
                 }
@@ -335,6 +403,25 @@ impl World {
             };
             self.api.put("pods", pod);
         }
+    }
+
+    /// No machine fits the pod of this ordinal, or one does again.
+    pub fn unfit(&mut self, ordinal: u32, is_unfit: bool) {
+        if is_unfit {
+            self.unschedulable.insert(ordinal);
+            self.api.remove("pods", NAMESPACE, &format!("{NAME}-{ordinal}"));
+        } else {
+            self.unschedulable.remove(&ordinal);
+        }
+    }
+
+    /// The machine of this ordinal is gone: its pod was told to go, and nobody says that it did.
+    pub fn lose_machine(&self, ordinal: u32) {
+        let mut pod = self.pods()[&format!("{NAME}-{ordinal}")].clone();
+        pod["metadata"]["deletionTimestamp"] = json!(self.operator.now().to_string());
+        pod["spec"]["nodeName"] = json!(format!("machine-{ordinal}"));
+        self.api.put("pods", pod);
+        self.nodes.cut_off(ordinal, true);
     }
 
     /// Whatever runs on the present volume of this ordinal crashes from now on.

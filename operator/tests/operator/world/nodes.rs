@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use carrel_proto::admin::v1 as wire;
 use carrel_proto::admin::v1::cluster_service_server::{ClusterService, ClusterServiceServer};
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tonic::transport::ServerTlsConfig;
 use tonic::transport::server::TcpIncoming;
@@ -16,6 +17,11 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::crash::Crash;
+
+/// Of whatever backup they are told to read.
+const BACKUP_LINEAGE: u32 = 4;
+/// When everything was applied, by the log.
+pub const APPLIED_SECONDS: i64 = 1_780_000_000;
 
 #[derive(Clone)]
 pub struct Nodes {
@@ -39,12 +45,24 @@ struct State {
 #[derive(Clone)]
 struct Volume {
     incarnation: Uuid,
-    member_of: Option<(String, u64)>,
+    member_of: Option<Member>,
+    /// The end of its log, and the time of it.
+    last: (u64, u64),
+    /// What it held before, as orders have put it aside.
+    aside: Vec<Member>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Member {
+    cluster_id: String,
+    lineage: u32,
+    id: u64,
 }
 
 #[derive(Clone)]
 struct Raft {
     cluster_id: String,
+    lineage: u32,
     leader: Option<u64>,
     term: u64,
     index: u64,
@@ -82,12 +100,32 @@ impl Nodes {
         self.state.lock().expect("no test panics in here")
     }
 
-    pub fn start(&self, ordinal: u32, claim: &str) {
+    /// With the order that lies where its pod finds it, if there is one.
+    pub fn start(&self, ordinal: u32, claim: &str, order: Option<&Value>) {
         let mut state = self.lock();
-        let fresh = || Volume { incarnation: Uuid::new_v4(), member_of: None };
-        state.volumes.entry(claim.to_owned()).or_insert_with(fresh);
+        let fresh = Volume { incarnation: Uuid::new_v4(), member_of: None, last: (0, 0), aside: Vec::new() };
+        state.volumes.entry(claim.to_owned()).or_insert(fresh);
+        if let Some(order) = order {
+            state.obey(ordinal, claim, order);
+        }
         state.running.insert(ordinal, claim.to_owned());
         state.elect();
+    }
+
+    pub fn lineage(&self) -> Option<u32> {
+        self.lock().raft.as_ref().map(|raft| raft.lineage)
+    }
+
+    /// Volumes of which orders have put something aside.
+    pub fn put_aside(&self) -> usize {
+        self.lock().volumes.values().filter(|volume| !volume.aside.is_empty()).count()
+    }
+
+    /// The log of an ordinal ends there.
+    pub fn end_log_at(&self, ordinal: u32, term: u64, index: u64) {
+        let mut state = self.lock();
+        let claim = state.running[&ordinal].clone();
+        state.volumes.get_mut(&claim).expect("it runs").last = (term, index);
     }
 
     /// The pod is gone, by whoever.
@@ -155,7 +193,7 @@ impl Nodes {
         let mut state = self.lock();
         let claim = state.running[&ordinal].clone();
         let volume = state.volumes.get_mut(&claim).expect("it runs");
-        volume.member_of = Some((Uuid::new_v4().to_string(), 9));
+        volume.member_of = Some(Member { cluster_id: Uuid::new_v4().to_string(), lineage: 0, id: 9 });
     }
 
     pub fn violations(&self) -> Vec<String> {
@@ -223,9 +261,71 @@ impl Nodes {
 }
 
 impl State {
+    /// Of the cluster as it goes on; what is of an earlier lineage is no member of it.
     fn member_at(&self, ordinal: u32) -> Option<u64> {
         let volume = self.volumes.get(self.running.get(&ordinal)?)?;
-        volume.member_of.as_ref().map(|(_, id)| *id)
+        let raft = self.raft.as_ref()?;
+        let is_of_it = |member: &&Member| member.cluster_id == raft.cluster_id && member.lineage == raft.lineage;
+        volume.member_of.as_ref().filter(is_of_it).map(|member| member.id)
+    }
+
+    /// As `carrel start --recovery-file` does.
+    fn obey(&mut self, ordinal: u32, claim: &str, order: &Value) {
+        let volume = self.volumes.get_mut(claim).expect("it is there");
+        let is_meant = |whom: &Value| whom["incarnation"] == volume.incarnation.to_string();
+        let cluster_id = order["clusterId"].as_str().expect("an order says of which cluster").to_owned();
+        let (begins, lineage, voters) = match &volume.member_of {
+            None if is_meant(&order["restore"]) => (true, BACKUP_LINEAGE + 1, order["restore"]["voters"].as_u64()),
+            None => return,
+            Some(member) => {
+                let Some(lineage) = order["lineage"].as_u64().and_then(|lineage| u32::try_from(lineage).ok()) else {
+                    return;
+                };
+                if member.cluster_id != cluster_id || member.lineage >= lineage {
+                    return;
+                }
+                (is_meant(&order["survivor"]), lineage, None)
+            }
+        };
+        if !begins {
+            volume.aside.extend(volume.member_of.take());
+            volume.incarnation = Uuid::new_v4();
+            return;
+        }
+        volume.incarnation = if voters.is_some() { volume.incarnation } else { Uuid::new_v4() };
+        let (incarnation, before) = (volume.incarnation, self.raft.clone());
+        let known = before.filter(|raft| raft.cluster_id == cluster_id);
+        if known.as_ref().is_some_and(|raft| raft.lineage >= lineage) {
+            self.violations.push(format!("lineage {lineage} was begun twice"));
+        }
+        let alive = known.iter().flat_map(|raft| raft.voters.iter().map(|id| self.takes_part(*id))).filter(|is| *is);
+        if known.as_ref().is_some_and(|raft| alive.count() > raft.voters.len() / 2) {
+            self.violations.push(format!("lineage {lineage} was begun beside one that is served"));
+        }
+        let index = known.as_ref().map_or(100, |raft| raft.index + 1);
+        let id = (u64::from(lineage) << 40) | index;
+        let member = Member { cluster_id: cluster_id.clone(), lineage, id };
+        self.volumes.get_mut(claim).expect("it is there").member_of = Some(member);
+        let mut raft = Raft {
+            cluster_id,
+            lineage,
+            leader: Some(id),
+            term: known.as_ref().map_or(1, |raft| raft.term + 1),
+            index,
+            members: [(id, ordinal)].into(),
+            voters: [id].into(),
+            membership: (0, 0),
+            removed: BTreeSet::new(),
+            allocated: [(incarnation, id)].into(),
+            wanted: voters
+                .and_then(|voters| u32::try_from(voters).ok())
+                .or(known.as_ref().map(|raft| raft.wanted))
+                .unwrap_or(3),
+            formed: known.as_ref().is_some_and(|raft| raft.formed),
+            lagging: BTreeSet::new(),
+        };
+        raft.change();
+        self.raft = Some(raft);
     }
 
     /// Runs on its own volume, and is heard.
@@ -270,22 +370,23 @@ impl State {
         let volume = &self.volumes[&self.running[&ordinal]];
         let mut status = wire::GetStatusResponse {
             identity: Some(wire::Identity {
-                cluster_id: volume.member_of.as_ref().map(|(cluster, _)| cluster.clone()).unwrap_or_default(),
-                lineage: 0,
+                cluster_id: volume.member_of.as_ref().map(|member| member.cluster_id.clone()).unwrap_or_default(),
+                lineage: volume.member_of.as_ref().map_or(0, |member| member.lineage),
                 incarnation: volume.incarnation.to_string(),
-                node_id: volume.member_of.as_ref().map_or(0, |(_, id)| *id),
+                node_id: volume.member_of.as_ref().map_or(0, |member| member.id),
                 ordinal,
             }),
             version: "0.1.0".to_owned(),
             ..wire::GetStatusResponse::default()
         };
-        let own = volume.member_of.as_ref().filter(|(_, id)| *id != 0);
-        let raft = self.raft.as_ref().filter(|raft| own.is_some_and(|(cluster, _)| *cluster == raft.cluster_id));
-        let (Some(raft), Some((_, own))) = (raft, own) else { return status };
-        if !raft.members.contains_key(own) {
+        let (Some(raft), Some(own)) = (self.raft.as_ref(), self.member_at(ordinal)) else { return status };
+        if !raft.members.contains_key(&own) {
             return status;
         }
-        let leads = raft.leader == Some(*own);
+        let leads = raft.leader == Some(own);
+        let (term, index) = volume.last.max((raft.term, if raft.lagging.contains(&own) { 1 } else { raft.index }));
+        status.last_log_id = Some(wire::LogId { term, index });
+        status.applied_time = Some(prost_types::Timestamp { seconds: APPLIED_SECONDS, nanos: 0 });
         status.leader = raft.leader.unwrap_or(0);
         status.term = raft.term;
         status.membership_log_id = Some(wire::LogId { term: raft.membership.0, index: raft.membership.1 });
@@ -330,11 +431,14 @@ impl ClusterService for Nodes {
             let claim = state.running[&ordinal].clone();
             let volume = state.volumes.get_mut(&claim).expect("it runs");
             match &volume.member_of {
-                Some((cluster, _)) if *cluster != asked.cluster_id => {
+                Some(member) if member.cluster_id != asked.cluster_id => {
                     return Err(Status::failed_precondition("part of another cluster"));
                 }
                 Some(_) => {}
-                None => volume.member_of = Some((asked.cluster_id.clone(), 1)),
+                None => {
+                    let cluster_id = asked.cluster_id.clone();
+                    volume.member_of = Some(Member { cluster_id, lineage: 0, id: 1 });
+                }
             }
             let incarnation = volume.incarnation;
             match &state.raft {
@@ -343,6 +447,7 @@ impl ClusterService for Nodes {
                 None => {
                     let mut raft = Raft {
                         cluster_id: asked.cluster_id,
+                        lineage: 0,
                         leader: Some(1),
                         term: 1,
                         index: 1,
@@ -372,7 +477,7 @@ impl ClusterService for Nodes {
             let incarnation = Uuid::parse_str(&asked.incarnation).map_err(|_| Status::invalid_argument("no UUID"))?;
             let raft = state.led(ordinal)?;
             raft.index += 1;
-            let index = raft.index;
+            let index = (u64::from(raft.lineage) << 40) | raft.index;
             let node_id = *raft.allocated.entry(incarnation).or_insert(index);
             Ok(wire::AllocateNodeResponse { node_id })
         })
@@ -387,7 +492,8 @@ impl ClusterService for Nodes {
             if identity.incarnation != volume.incarnation.to_string() {
                 return Err(Status::failed_precondition("another incarnation"));
             }
-            let told = (identity.cluster_id, identity.node_id);
+            let wire::Identity { cluster_id, lineage, node_id: id, .. } = identity;
+            let told = Member { cluster_id, lineage, id };
             if volume.member_of.as_ref().is_some_and(|known| *known != told) {
                 return Err(Status::failed_precondition("another identity"));
             }

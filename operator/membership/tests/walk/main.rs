@@ -2,7 +2,10 @@
 //! step keeps the guards, is not refused by the world it looked at, and once the world is calm it comes to rest:
 //! settled, or stuck on something that really is lost.
 
+#[path = "../world/mod.rs"]
 mod world;
+
+mod model;
 
 use std::collections::BTreeSet;
 
@@ -12,7 +15,7 @@ use carrel_membership::{
 use proptest::prelude::*;
 use world::{MAX_LOOKS, World};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Event {
     /// Look, perform, and let a little time pass.
     Step,
@@ -255,8 +258,14 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
+/// Random courses; `CARREL_WALK_CASES=1000000` walks for an hour.
+fn cases() -> u32 {
+    let asked = std::env::var("CARREL_WALK_CASES").ok();
+    asked.map_or(2000, |asked| asked.parse().expect("CARREL_WALK_CASES is a number"))
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Many faults, in no particular order, with steps decided on old looks in between.
     #[test]
