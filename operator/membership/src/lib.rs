@@ -15,6 +15,7 @@
 //!    volume.
 
 mod desired;
+mod foresight;
 mod guards;
 mod identity;
 mod observed;
@@ -25,6 +26,7 @@ mod step;
 mod wording;
 
 pub use desired::{Desired, NotReplicas, Replicas};
+pub use foresight::{End, Foreseen, Foresight, foresee};
 pub use guards::{Denied, Guard, Quorum, VoterSet};
 pub use identity::{Cluster, ClusterId, Incarnation, LogId, NodeId, Ordinal};
 pub use observed::{Founding, LeaderView, Membership, Node, Observed, Progress, Running, View, Voters};
