@@ -18,6 +18,7 @@ pub mod context;
 pub mod reconcile;
 pub mod controller;
 pub mod lease;
+pub mod role;
 pub mod requests;
 pub mod metrics;
 pub mod server;
