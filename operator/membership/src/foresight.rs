@@ -31,9 +31,18 @@ pub struct Foresight {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Foreseen {
-    Step { step: Step, because: Reason },
-    Restart { ordinal: Ordinal, because: RestartReason },
-    HandOver { from: NodeId, to: NodeId },
+    Step {
+        step: Step,
+        because: Reason,
+    },
+    Restart {
+        ordinal: Ordinal,
+        because: RestartReason,
+    },
+    HandOver {
+        from: NodeId,
+        to: NodeId,
+    },
     /// Something that happens by itself while nodes run.
     Await(Pending),
 }
