@@ -139,9 +139,7 @@ impl Imagined {
         let Some(mut fleet) = self.fleet.take() else { return };
         fleet.pods.retain(|at, _| at.0 < count);
         for ordinal in (0..count).map(Ordinal) {
-            if !fleet.pods.contains_key(&ordinal) {
-                fleet.pods.insert(ordinal, self.fresh_pod());
-            }
+            fleet.pods.entry(ordinal).or_insert_with(|| self.fresh_pod());
         }
         self.fleet = Some(fleet);
     }
