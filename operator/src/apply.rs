@@ -148,7 +148,8 @@ const BEFORE_ANY: &str = "1";
 /// The StatefulSet controller writes its status as soon as there is a set, a few times.
 const SIZE_ATTEMPTS_MAX: usize = 5;
 
-/// Makes the set whole, with its size, at once: a set that is there without one has one replica, and its controller would
+/// Makes the set whole, with its size, at once: a set that is there without one has one replica, and its controller
+/// would
 /// stop every other pod of those it finds.
 ///
 /// # Errors

@@ -1,5 +1,5 @@
-//! `carrel-operator`: runs Carrel clusters on Kubernetes, and prints what it needs there: the definitions of what it looks
-//! after, and its rights.
+//! `carrel-operator`: runs Carrel clusters on Kubernetes, and prints what it needs there: the definitions of what it
+//! looks after, and its rights.
 
 use std::io::Write;
 use std::path::PathBuf;

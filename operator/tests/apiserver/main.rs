@@ -1,4 +1,5 @@
-//! The operator and the plugin, as programs, against a real API server with RBAC on, the real StatefulSet controller and
+//! The operator and the plugin, as programs, against a real API server with RBAC on, the real StatefulSet controller
+//! and
 //! real replicas as processes. Only the machine that pods run on is played.
 //!
 //! Skipped, with a word about it, where etcd, kube-apiserver and kube-controller-manager are not found: in

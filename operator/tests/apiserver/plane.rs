@@ -1,5 +1,6 @@
 //! A control plane of its own for this test binary: etcd, kube-apiserver and kube-controller-manager on ports and in a
-//! directory of its own, with RBAC on, owner references checked as on OpenShift, and an audit log. It ends with the process,
+//! directory of its own, with RBAC on, owner references checked as on OpenShift, and an audit log. It ends with the
+//! process,
 //! however that ends.
 
 use std::fs;
