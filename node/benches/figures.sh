@@ -9,7 +9,7 @@ cd "$(dirname "$0")/../.."
 reports=docs/reports
 port="${CARREL_FIGURES_PORT:-7600}"
 binary="${CARGO_TARGET_DIR:-target}/release/carrel"
-tables='domain load failover once bits snapshot overload chaos'
+tables='domain load failover once bits snapshot overload operator chaos'
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 1' INT TERM
@@ -98,6 +98,13 @@ table() {
       header
       tested CARREL_OVERLOAD_SECONDS="${CARREL_OVERLOAD_SECONDS:-30}" \
         cargo test --release --locked --package carrel-node --test overload --
+      ;;
+    operator)
+      echo '# Fifty settled clusters in one operator'
+      header
+      tested CARREL_OPERATOR_CLUSTERS="${CARREL_OPERATOR_CLUSTERS:-50}" \
+        CARREL_OPERATOR_SECONDS="${CARREL_OPERATOR_SECONDS:-600}" \
+        cargo test --release --locked --package carrel-operator --test apiserver -- quiet::
       ;;
     chaos)
       echo '# Ten minutes of faults on real processes'

@@ -11,7 +11,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::core::ObjectMeta;
 use kube::{Api, Client, ResourceExt};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::build::{self, Child, Kind, digest};
 use crate::observe::SeenSet;
@@ -141,6 +141,46 @@ fn api(client: &Client, namespace: &str, kind: Kind) -> Api<DynamicObject> {
         Kind::DisruptionBudget => ApiResource::erase::<PodDisruptionBudget>(&()),
     };
     Api::namespaced_with(client.clone(), namespace, &resource)
+}
+
+/// Of no object: whatever is there has a later one, and an object that is not there has none to differ from.
+const BEFORE_ANY: &str = "1";
+/// The StatefulSet controller writes its status as soon as there is a set, a few times.
+const SIZE_ATTEMPTS_MAX: usize = 5;
+
+/// Makes the set whole, with its size, at once: a set that is there without one has one replica, and its controller
+/// would
+/// stop every other pod of those it finds.
+///
+/// # Errors
+/// A conflict if there is one already.
+pub async fn create_set(
+    sets: &Api<StatefulSet>,
+    name: &str,
+    template: &Value,
+    replicas: u32,
+) -> kube::Result<StatefulSet> {
+    let mut whole = template.clone();
+    whole["metadata"]["resourceVersion"] = json!(BEFORE_ANY);
+    whole["spec"]["replicas"] = json!(replicas);
+    // The size's manager first: until the template is its own manager's as well, nothing of the set is nobody's.
+    sets.patch(name, &PatchParams::apply(SCALE_MANAGER).force(), &Patch::Apply(&whole)).await?;
+    let mut set = apply_template(sets, name, template).await?;
+    let uid = set.uid().unwrap_or_default();
+    for _ in 0..SIZE_ATTEMPTS_MAX {
+        let version = set.resource_version().unwrap_or_default();
+        match apply_scale(sets, name, &uid, &version, replicas).await {
+            Err(kube::Error::Api(refusal)) if refusal.is_conflict() => set = sets.get(name).await?,
+            outcome => return outcome,
+        }
+        if set.uid().as_ref() != Some(&uid)
+            || set.spec.as_ref().and_then(|spec| spec.replicas) != i32::try_from(replicas).ok()
+        {
+            break;
+        }
+    }
+    // Made as it should be; the size's manager goes on owning the template, too, until it next sets a size.
+    Ok(set)
 }
 
 /// The template, without the size. Makes a set of the API's default size, one, where there is none.

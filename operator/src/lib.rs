@@ -20,6 +20,7 @@ pub mod recoveries;
 pub mod reconcile;
 pub mod controller;
 pub mod lease;
+pub mod role;
 pub mod requests;
 pub mod metrics;
 pub mod server;

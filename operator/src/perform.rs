@@ -11,7 +11,7 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::apply::{apply_scale, apply_template};
+use crate::apply::{apply_scale, create_set};
 use crate::build::{Blueprint, VOLUME_CLAIM, template_only};
 use crate::context::Context;
 use crate::crd::{RecoveryStage, Replaced, Stopped};
@@ -143,12 +143,11 @@ impl Performer<'_> {
             }
             None => {
                 let template = template_only(self.blueprint);
-                let set = apply_template(&self.sets(), &self.blueprint.name, &template).await?;
-                // Somebody else's by now, whose size says more than our look without any.
-                if set.metadata.generation != Some(1) {
-                    return Err(Undone::OtherSet);
+                match create_set(&self.sets(), &self.blueprint.name, &template, count).await {
+                    // Somebody else's by now, whose size says more than our look without any.
+                    Err(kube::Error::Api(refusal)) if refusal.is_conflict() => Err(Undone::OtherSet),
+                    made => Ok(made.map(drop)?),
                 }
-                self.scale(&SeenSet::of(&set), count).await
             }
         }
     }

@@ -297,8 +297,9 @@ async fn label_voters(context: &Context, blueprint: &Blueprint<'_>, question: &Q
         let patch = json!({ "metadata": { "uid": pod.uid, "labels": labels } });
         match api.patch(&pod.name, &PatchParams::default(), &Patch::Merge(patch)).await {
             Ok(_) => {}
-            // Another pod by now; the next pass sees it.
-            Err(kube::Error::Api(refusal)) if refusal.is_not_found() || refusal.is_conflict() => {}
+            // Another pod by now, whose uid nobody can change; the next pass sees it.
+            Err(kube::Error::Api(refusal))
+                if refusal.is_not_found() || refusal.is_conflict() || refusal.is_invalid() => {}
             Err(error) => return Err(error.into()),
         }
     }

@@ -17,6 +17,7 @@
 //! Going on after a majority was lost is another matter, and never begins by itself: [`propose`], [`carry_out`].
 
 mod desired;
+mod foresight;
 mod guards;
 mod identity;
 mod observed;
@@ -28,6 +29,7 @@ mod step;
 mod wording;
 
 pub use desired::{Desired, NotReplicas, Replicas};
+pub use foresight::{End, Foreseen, Foresight, foresee};
 pub use guards::{Denied, Guard, Quorum, VoterSet};
 pub use identity::{Cluster, ClusterId, Incarnation, LogId, NodeId, Ordinal};
 pub use observed::{Founding, LeaderView, Membership, Node, Observed, Progress, Running, View, Voters};

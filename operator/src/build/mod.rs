@@ -146,6 +146,8 @@ impl<'a> Blueprint<'a> {
             let short = format!("{service}.{namespace}.svc");
             hosts.extend([format!("{short}.{}", self.surroundings.cluster_domain), short, service]);
         }
+        // Where `kubectl carrel connect` brings the port.
+        hosts.push("localhost".to_owned());
         hosts
     }
 

@@ -84,6 +84,12 @@ impl Authority {
 }
 
 impl Purpose {
+    /// Where it lies, for a cluster whose keys the operator makes.
+    #[must_use]
+    pub fn secret(self, cluster: &str) -> String {
+        format!("{cluster}-{}-tls", self.word())
+    }
+
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Peers => "peers",

@@ -184,7 +184,7 @@ impl Store<'_> {
     }
 
     fn leaf_name(&self, purpose: Purpose) -> String {
-        format!("{}-{}-tls", self.blueprint.name, purpose.word())
+        purpose.secret(&self.blueprint.name)
     }
 
     /// All there is; an authority is made where there is none.

@@ -1,28 +1,53 @@
-//! The definitions: fresh on disk, and their rules, tried without a server.
+//! The definitions and the operator's roles: fresh on disk, and the rules of the former, tried without a server.
 
 use std::path::{Path, PathBuf};
 
 use carrel_operator::crd::{self, CarrelCluster, CarrelRecovery};
+use carrel_operator::role::{self, Holder};
+use carrel_operator::run::Watch;
 use kube::core::cel::{compile_schema, validate_cel, validate_cel_update};
 use serde_json::{Value, json};
 
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join("manifests/crd")
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join("manifests").join(name)
 }
 
 #[test]
 fn the_definitions_on_disk_are_those_of_the_code() {
     for (file, definition) in crd::definitions() {
         let text = crd::yaml(&definition).expect("written");
-        let path = folder().join(file);
+        let path = folder("crd").join(file);
         if std::env::var_os("UPDATE_MANIFESTS").is_some() {
-            std::fs::create_dir_all(folder()).expect("a folder");
+            std::fs::create_dir_all(folder("crd")).expect("a folder");
             std::fs::write(&path, &text).expect("written");
         }
         let written = std::fs::read_to_string(&path).unwrap_or_default();
         assert!(written == text, "UPDATE_MANIFESTS=1 writes {} anew", path.display());
         let read: Value = serde_saphyr::from_str(&written).expect("YAML");
         assert_eq!(read, serde_json::to_value(&definition).expect("plain data"), "{file} reads as it was written");
+    }
+}
+
+#[test]
+fn the_roles_on_disk_are_those_of_the_code() {
+    for (file, watch) in [("namespace.yaml", Watch::Namespace), ("cluster.yaml", Watch::Cluster)] {
+        let holder = Holder {
+            name: "carrel-operator".to_owned(),
+            namespace: "carrel".to_owned(),
+            watch,
+            lease: "carrel-operator".to_owned(),
+            makes_keys: true,
+        };
+        let text = role::yaml(&holder.objects()).expect("written");
+        let path = folder("rbac").join(file);
+        if std::env::var_os("UPDATE_MANIFESTS").is_some() {
+            std::fs::create_dir_all(folder("rbac")).expect("a folder");
+            std::fs::write(&path, &text).expect("written");
+        }
+        let written = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(written == text, "UPDATE_MANIFESTS=1 writes {} anew", path.display());
+        let without = role::yaml(&Holder { makes_keys: false, ..holder }.objects()).expect("written");
+        assert!(written.contains("secrets") && !without.contains("secrets"), "keys may come from elsewhere");
     }
 }
 

@@ -219,7 +219,8 @@ impl State {
                 }
             }
             None if subresource == "status" => return Err(not_found(&key)),
-            None if version.is_some() || uid.is_some() => {
+            // A version is held against what is there alone.
+            None if uid.is_some() => {
                 return Err((409, "Conflict", format!("{} {:?} is gone", key.0, key.2)));
             }
             None => {}
@@ -228,6 +229,9 @@ impl State {
         let owner = (key.clone(), format!("{manager}/{subresource}"));
         if let Some(before) = self.applied.get(&owner) {
             withdraw(&mut object, before, &wanted);
+            for (_, other) in self.applied.iter().filter(|((at, by), _)| *at == key && *by != owner.1) {
+                put_back(&mut object, other);
+            }
         }
         lay_over(&mut object, &wanted);
         self.applied.insert(owner, wanted);
@@ -345,7 +349,20 @@ fn parameter(query: &str, name: &str) -> Option<String> {
     Some(pair.replace("%3D", "=").replace("%2F", "/").replace("%2C", ",").replace("%2f", "/"))
 }
 
-/// What a manager does not say any more, and nobody else says, goes.
+/// What another manager says, too, stays.
+fn put_back(object: &mut Value, other: &Value) {
+    let (Some(object), Some(other)) = (object.as_object_mut(), other.as_object()) else { return };
+    for (field, value) in other {
+        match object.get_mut(field) {
+            Some(inner) => put_back(inner, value),
+            None => {
+                object.insert(field.clone(), value.clone());
+            }
+        }
+    }
+}
+
+/// What a manager does not say any more goes.
 fn withdraw(object: &mut Value, before: &Value, wanted: &Value) {
     let (Some(object), Some(before)) = (object.as_object_mut(), before.as_object()) else { return };
     for (field, old) in before {
