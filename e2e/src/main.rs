@@ -1,5 +1,5 @@
-//! `carrel-e2e`: tells stories on a real Kubernetes, one after the other, each in a namespace of its own, and writes down
-//! what was measured. Runs where the cluster's pods, services and names are in reach: `make e2e` sees to that.
+//! `carrel-e2e`: tells stories on a real Kubernetes, one after the other, each in a namespace of its own, and writes
+//! down what was measured. Runs where the cluster's pods, services and names are in reach: `make e2e` sees to that.
 
 mod dump;
 mod ground;

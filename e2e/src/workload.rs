@@ -70,7 +70,8 @@ pub struct Judged {
     pub judgement: Judgement,
     pub failed: Vec<String>,
     pub leader_changes: u64,
-    pub longest_call: Duration,
+    /// Of clients that know every node, and of those that know the Service of all.
+    pub longest_calls: [Duration; 2],
 }
 
 impl Judged {
@@ -80,7 +81,10 @@ impl Judged {
         vec![
             Figure::seen("calls, acknowledged", format!("{requests}, {acknowledged}")),
             Figure::at_most("failed calls", self.failed.len() as u64, 0),
-            Figure::seen("longest single call", format!("{} ms", self.longest_call.as_millis())),
+            Figure::seen(
+                "longest single call, by clients of the nodes and of the Service",
+                format!("{} ms, {} ms", self.longest_calls[0].as_millis(), self.longest_calls[1].as_millis()),
+            ),
         ]
     }
 }
@@ -180,14 +184,18 @@ impl Workload {
                 judgement.undecided.len()
             );
         }
-        let longest = history.attempts.iter().map(|attempt| attempt.returned_us - attempt.called_us).max();
+        let longest = |is_by_node: bool| {
+            let theirs = history.attempts.iter().filter(|attempt| (attempt.person.0 < BY_NODE) == is_by_node);
+            let longest = theirs.map(|attempt| attempt.returned_us - attempt.called_us).max();
+            Duration::from_micros(longest.unwrap_or(0))
+        };
         let terms = self.stage.leaders.lock().expect("nothing panics while holding it").len();
         let failed = self.stage.failed.lock().expect("nothing panics while holding it").clone();
         Ok(Judged {
             judgement,
             failed,
             leader_changes: u64::try_from(terms).expect("few terms").saturating_sub(1),
-            longest_call: Duration::from_micros(longest.unwrap_or(0)),
+            longest_calls: [longest(true), longest(false)],
         })
     }
 }

@@ -25,8 +25,8 @@
 //! ```
 //!
 //! A seat needs only its id; its label is then the id. `power` and `monitor` are amenities with a shorter way to write
-//! them. Everything wrong with a file is told at once, each with its line, and nothing of such a file is used. Either may
-//! be gzipped, under the same name.
+//! them. Everything wrong with a file is told at once, each with its line, and nothing of such a file is used. Either
+//! may be gzipped, under the same name.
 
 pub mod campus;
 mod csv;
