@@ -6,10 +6,10 @@ export CARGO_TARGET_DIR ?= $(HOME)/.cache/carrel/target
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos build verify fix deps figures
+.PHONY: help run test chaos build verify fix deps figures images load e2e
 
 help: ## This list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 run: deps ## A whole library on this machine: three replicas, the sample campus, one account per role
 	cargo run --release --locked --bin carrel -- demo $(ARGS)
@@ -20,17 +20,28 @@ test: deps ## Every test, those with real processes included
 chaos: deps ## Ten minutes of faults on real processes, kept in docs/reports/chaos.md; CARREL_CHAOS_SEED=n repeats a run
 	sh node/benches/figures.sh chaos
 
-build: deps ## The carrel binary, target/release/carrel
+build: deps ## The programs: carrel and carrel-operator, in target/release
 	cargo build --release --locked
+
+images: build ## localhost/carrel and localhost/carrel-postgres, with buildah, podman or docker
+	images/build.sh
+
+load: ## Puts the images where kind, minikube or localkube finds them, whichever is there
+	images/load.sh
+
+e2e: build ## Stories on a real Kubernetes: KUBECONFIG, else kind, else localkube; STORIES="install roll" tells only those
+	e2e/run.sh $(or $(STORIES),--report docs/reports/e2e.md)
 
 verify: deps ## Reads only: formatting, lints, structure, generated files
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
 	cargo test --locked --package carrel-node --test tidy
+	charts/verify.sh
 
 fix: deps ## Writes: formatting, the lints that mend themselves, generated files
 	cargo fmt --all
 	cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+	UPDATE_GOLDEN=1 charts/verify.sh
 	UPDATE_CATALOG=1 UPDATE_STORIES=1 UPDATE_SCRIPTS=1 UPDATE_MANIFESTS=1 UPDATE_GOLDEN=1 cargo test --workspace
 
 figures: deps ## Every figure measured and kept in docs/reports/; TABLE=failover for one of them

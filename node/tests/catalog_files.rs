@@ -6,6 +6,8 @@ use std::fs;
 use carrel_node::catalog::campus::{SEED, generate};
 use carrel_node::catalog::{FAULTS_SHOWN_MAX, Faults, ReadError, read_csv, read_file, read_yaml, write_yaml};
 use carrel_proto::v1;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 const POLICY: &str = "\
 policies:
@@ -457,4 +459,24 @@ fn csv_faults_have_lines_too() {
         writeln!(many, "lindenhof,night-hall,n-{number}").expect("a string");
     }
     assert!(csv_faults(&many, &current)[0].starts_with("1: seats: 3"));
+}
+
+#[test]
+fn a_gzipped_file_is_read_like_any_other_and_bounded_alike() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("campus.yaml");
+    let gzip = |bytes: &[u8]| {
+        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+        std::io::Write::write_all(&mut packed, bytes).expect("memory takes it");
+        packed.finish().expect("memory takes it")
+    };
+    let campus = carrel_node::catalog::campus::CAMPUS_YAML;
+    fs::write(&path, gzip(campus.as_bytes())).expect("written");
+    assert_eq!(read_file(&path, None).expect("readable"), read_yaml(campus).expect("readable"));
+
+    let bomb = vec![b'#'; usize::try_from(carrel_node::catalog::FILE_BYTES_MAX).expect("small") + 1];
+    fs::write(&path, gzip(&bomb)).expect("written");
+    assert!(matches!(read_file(&path, None), Err(ReadError::TooLarge { .. })));
+    fs::write(&path, &gzip(b"policies: []")[..12]).expect("written");
+    assert!(matches!(read_file(&path, None), Err(ReadError::Read { .. })), "one that breaks off");
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Error, ResourceExt};
@@ -63,6 +63,8 @@ pub struct Elector {
     name: String,
     identity: String,
     leadership: Leadership,
+    /// The pod of this operator, if it is known.
+    pod: Option<OwnerReference>,
     /// The Lease as somebody else last wrote it, and when we saw that: stale means unchanged by our own clock.
     seen: Option<(String, Instant)>,
     /// The Lease as we last wrote it: the next renewal needs no look.
@@ -72,7 +74,21 @@ pub struct Elector {
 impl Elector {
     #[must_use]
     pub fn new(api: Api<Lease>, name: String, identity: String, leadership: Leadership) -> Self {
-        Self { api, name, identity, leadership, seen: None, held: None }
+        Self { api, name, identity, leadership, pod: None, seen: None, held: None }
+    }
+
+    /// The Lease goes when the pod of its holder does. Whoever is deleted need not be waited for, even if it cannot let
+    /// go itself: an uninstall takes its rights away first.
+    #[must_use]
+    pub fn in_pod(self, uid: String) -> Self {
+        let pod = OwnerReference {
+            api_version: "v1".to_owned(),
+            kind: "Pod".to_owned(),
+            name: self.identity.clone(),
+            uid,
+            ..OwnerReference::default()
+        };
+        Self { pod: Some(pod), ..self }
     }
 
     /// Acquires or renews; true if this operator may work.
@@ -118,7 +134,8 @@ impl Elector {
             return self.claim(held).await;
         }
         let Some(lease) = self.api.get_opt(&self.name).await? else {
-            let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
+            let owner_references = self.pod.clone().map(|pod| vec![pod]);
+            let metadata = ObjectMeta { name: Some(self.name.clone()), owner_references, ..ObjectMeta::default() };
             let lease = Lease { metadata, spec: Some(self.spec(None)) };
             return won(self.api.create(&PostParams::default(), &lease).await);
         };
@@ -143,6 +160,7 @@ impl Elector {
     /// By replacement of the version that was read: two cannot both win.
     async fn claim(&self, mut lease: Lease) -> Result<Option<Lease>, Error> {
         lease.spec = Some(self.spec(lease.spec.as_ref()));
+        lease.metadata.owner_references = self.pod.clone().map(|pod| vec![pod]);
         won(self.api.replace(&self.name, &PostParams::default(), &lease).await)
     }
 

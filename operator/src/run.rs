@@ -41,6 +41,10 @@ pub struct RunArgs {
     #[arg(long, env = "POD_NAME", value_name = "NAME")]
     pub identity: String,
 
+    /// The uid of this pod: with it, the Lease goes when the pod does, and another need not wait until it runs out
+    #[arg(long, env = "POD_UID", value_name = "UID")]
+    pub pod_uid: Option<String>,
+
     /// Look after clusters of the operator's own namespace, or of all
     #[arg(long, env = "CARREL_OPERATOR_WATCH", value_enum, default_value_t = Watch::Namespace)]
     pub watch: Watch,
@@ -117,7 +121,11 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let probes = tokio::spawn(async move { probes.await });
 
     let leases = Api::namespaced(election_client, &args.namespace);
-    let mut elector = Elector::new(leases, args.lease.clone(), args.identity.clone(), leadership.clone());
+    let elector = Elector::new(leases, args.lease.clone(), args.identity.clone(), leadership.clone());
+    let mut elector = match args.pod_uid.clone() {
+        Some(uid) => elector.in_pod(uid),
+        None => elector,
+    };
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tracing::info!(identity = %args.identity, ?scope, version = env!("CARGO_PKG_VERSION"), "started");

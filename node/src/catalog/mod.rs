@@ -25,7 +25,8 @@
 //! ```
 //!
 //! A seat needs only its id; its label is then the id. `power` and `monitor` are amenities with a shorter way to write
-//! them. Everything wrong with a file is told at once, each with its line, and nothing of such a file is used.
+//! them. Everything wrong with a file is told at once, each with its line, and nothing of such a file is used. Either
+//! may be gzipped, under the same name.
 
 pub mod campus;
 mod csv;
@@ -40,6 +41,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use carrel_proto::v1;
+use flate2::read::GzDecoder;
 use thiserror::Error;
 
 pub use self::csv::read_csv;
@@ -48,6 +50,8 @@ pub use self::yaml::read_yaml;
 
 /// The largest catalogue has 30,000 lines of seats, of 130 bytes each: four times that.
 pub const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// What gzipped files begin with.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// As many as a person reads before mending the first.
 pub const FAULTS_SHOWN_MAX: usize = 100;
 
@@ -108,9 +112,13 @@ pub fn read_file(path: &Path, current: Option<&v1::Catalog>) -> Result<v1::Catal
 }
 
 fn text(path: &Path) -> Result<String, ReadError> {
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
-    read.map_err(|source| ReadError::Read { path: path.to_owned(), source })?;
+    let read = File::open(path).and_then(read_at_most);
+    let mut bytes = read.map_err(|source| ReadError::Read { path: path.to_owned(), source })?;
+    if bytes.starts_with(&GZIP) {
+        // Whatever its name: a ConfigMap holds a megabyte, and a large campus only so.
+        let unpacked = read_at_most(GzDecoder::new(&bytes[..]));
+        bytes = unpacked.map_err(|source| ReadError::Read { path: path.to_owned(), source })?;
+    }
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(ReadError::TooLarge { path: path.to_owned() });
     }
@@ -120,6 +128,13 @@ fn text(path: &Path) -> Result<String, ReadError> {
         let faults = Faults::new(vec![LineFault { line, problem: "this is not text in UTF-8".to_owned() }]);
         ReadError::Faults { path: path.to_owned(), faults }
     })
+}
+
+/// One byte more than may be, at most: so that more is noticed.
+fn read_at_most(from: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 impl Faults {

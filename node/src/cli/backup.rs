@@ -37,6 +37,9 @@ pub(super) enum Backup {
     Save {
         /// Written here; must not exist yet
         file: PathBuf,
+        /// Afterwards delete all but the newest so many files in its folder whose names end like its own
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        keep: Option<u32>,
         #[command(flatten)]
         admin: Admin,
     },
@@ -72,8 +75,15 @@ pub(super) struct Restore {
 
 pub(super) async fn run(output: Output, tls: Option<&Tls>, command: Backup) -> Result<(), Failure> {
     match command {
-        Backup::Save { file, admin } => {
+        Backup::Save { file, keep, admin } => {
+            if keep.is_some() && file.extension().is_none() {
+                return Err(Failure::Usage("--keep tells backups by how their names end: library.backup".into()));
+            }
             save(output, &file, admin.client(tls)?).await?;
+            if let Some(keep) = keep {
+                let pruned = prune(&file, keep as usize);
+                pruned.map_err(|source| Failure::Local { doing: "deleting old backups".into(), source })?;
+            }
             verify(output, &file).await
         }
         Backup::Verify { file } => verify(output, &file).await,
@@ -139,8 +149,30 @@ async fn save(output: Output, file: &Path, node: Client) -> Result<(), Failure> 
         return Err(failure);
     }
     fs::rename(&unfinished, file).map_err(local(format!("naming {}", file.display())))?;
-    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = folder(file);
     File::open(parent).and_then(|dir| dir.sync_all()).map_err(local(format!("syncing {}", parent.display())))
+}
+
+/// Leaves the newest of the files beside `file` whose names end like its own.
+fn prune(file: &Path, keep: usize) -> io::Result<()> {
+    let mut backups = Vec::new();
+    for entry in fs::read_dir(folder(file))? {
+        let path = entry?.path();
+        if path.extension() == file.extension() && path.is_file() {
+            backups.push((path.metadata()?.modified()?, path));
+        }
+    }
+    // The one just written is the newest, and by its name if two are of one moment.
+    backups.sort_by_key(|(modified, path)| (path == file, *modified, path.clone()));
+    let surplus = backups.len().saturating_sub(keep);
+    for (_, path) in &backups[..surplus] {
+        fs::remove_file(path)?;
+    }
+    Ok(())
+}
+
+fn folder(file: &Path) -> &Path {
+    file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 async fn receive(
@@ -203,4 +235,31 @@ async fn verify(output: Output, file: &Path) -> Result<(), Failure> {
         ("Size", format!("{} bytes, whole", backup.bytes)),
     ];
     print(&facts(rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_backups_stay_and_so_does_everything_else() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| dir.path().join(name);
+        for (name, minute) in
+            [("1.backup", 1), ("2.backup", 2), ("3.backup", 3), ("notes.txt", 0), ("4.backup.part", 0)]
+        {
+            let file = File::create(path(name)).expect("a small file can be written");
+            let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(minute * 60);
+            file.set_modified(time).expect("a time can be set");
+        }
+        prune(&path("3.backup"), 2).expect("files can be deleted");
+        let mut left: Vec<String> = fs::read_dir(dir.path())
+            .expect("a directory")
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["2.backup", "3.backup", "4.backup.part", "notes.txt"]);
+        prune(&path("2.backup"), 1).expect("files can be deleted");
+        assert!(path("2.backup").exists() && !path("3.backup").exists(), "never the one that was just written");
+    }
 }

@@ -17,6 +17,7 @@ mod messages;
 mod names;
 mod pages;
 mod recover;
+mod rehearse;
 mod reservations;
 mod seats;
 mod session;
@@ -119,6 +120,7 @@ enum Command {
     Backup(backup::Backup),
     Restore(backup::Restore),
     Recover(recover::Recover),
+    Rehearse(rehearse::Rehearse),
     Demo(crate::demo::DemoArgs),
     Start(Box<crate::config::NodeConfig>),
     Certs(crate::certs::CertsArgs),
@@ -170,6 +172,7 @@ fn dispatch(globals: Globals, command: Command) -> Result<ExitCode, Failure> {
         }
         Command::Restore(restore) => one_thread()?.block_on(backup::restore(output, restore))?,
         Command::Recover(recover) => one_thread()?.block_on(recover::run(output, recover))?,
+        Command::Rehearse(rehearse) => client(globals, async |context| rehearse::run(context, &rehearse).await)?,
         Command::Demo(args) => one_thread()?.block_on(crate::demo::run(args, globals.output == Output::Json))?,
         Command::Start(config) => return Ok(crate::start::run(*config)?),
         Command::Certs(args) => crate::certs::run(&args)?,
@@ -294,6 +297,7 @@ mod tests {
             "restore --backup library.backup --dir d",
             "recover --dir d --survey",
             "recover --dir d --new-lineage 1",
+            "rehearse --nodes 3 --endpoints http://library-clients:7400",
             "completions bash",
         ] {
             let words = std::iter::once("carrel").chain(line.split_whitespace());

@@ -145,6 +145,50 @@ fn what_was_approved_stays_approved() {
     }
 }
 
+/// Objects of our kinds in samples, in the plain install and in what the chart renders, with the files they are in.
+fn written_out() -> Vec<(String, Value)> {
+    let root = folder();
+    let root = root.ancestors().nth(2).expect("the workspace");
+    let mut files = vec![root.join("manifests/install.yaml")];
+    for folder in ["manifests/samples", "charts/tests/golden"] {
+        let entries = std::fs::read_dir(root.join(folder)).unwrap_or_else(|error| panic!("{folder}: {error}"));
+        files.extend(entries.map(|entry| entry.expect("readable").path()));
+    }
+    let mut found = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        for document in text.split("\n---") {
+            let value: Value = serde_saphyr::from_str(document).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+            if value["apiVersion"] == json!(format!("{}/{}", crd::GROUP, crd::VERSION)) {
+                found.push((file.display().to_string(), value));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn what_is_written_out_is_what_the_definition_allows() {
+    let found = written_out();
+    assert!(found.len() >= 8, "only {} objects were found", found.len());
+    for (file, value) in found {
+        let cluster: CarrelCluster = serde_json::from_value(value.clone()).unwrap_or_else(|e| panic!("{file}: {e}"));
+        assert_eq!(refusals(&cluster), "", "{file}");
+        // Nothing was misspelt: what was understood has every field that was written.
+        let understood = serde_json::to_value(&cluster.spec).expect("plain data");
+        let lost: Vec<&String> = lost(&value["spec"], &understood).collect();
+        assert!(lost.is_empty(), "{file}: the definition has no {lost:?}");
+    }
+}
+
+fn lost<'a>(written: &'a Value, understood: &'a Value) -> Box<dyn Iterator<Item = &'a String> + 'a> {
+    let Value::Object(fields) = written else { return Box::new(std::iter::empty()) };
+    Box::new(fields.iter().flat_map(move |(name, value)| match understood.get(name) {
+        None => Box::new(std::iter::once(name)) as Box<dyn Iterator<Item = &'a String> + 'a>,
+        Some(known) => lost(value, known),
+    }))
+}
+
 #[test]
 fn what_cannot_change_is_refused_with_a_reason() {
     let cases = [

@@ -59,3 +59,24 @@ async fn somebody_who_took_the_lease_is_noticed_at_the_next_renewal() {
     assert!(!one.step().await.expect("an answer"));
     assert!(!one_leads.holds());
 }
+
+/// The garbage collector does the rest, as it does for a pod that was deleted without a word.
+#[tokio::test]
+async fn a_lease_belongs_to_the_pod_of_whoever_holds_it() {
+    let api = ApiServer::default();
+    let owner = || {
+        let lease = api.read("leases", "operators", "carrel-operator").expect("a Lease");
+        let owners = lease["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
+        assert_eq!(owners.len(), 1, "{owners:?}");
+        (owners[0]["kind"].clone(), owners[0]["name"].clone(), owners[0]["uid"].clone())
+    };
+    let (one, _) = elector(&api, "one");
+    let mut one = one.in_pod("uid-of-one".to_owned());
+    assert!(one.step().await.expect("an answer"));
+    assert_eq!(owner(), ("Pod".into(), "one".into(), "uid-of-one".into()));
+    one.release().await;
+    let (two, _) = elector(&api, "two");
+    let mut two = two.in_pod("uid-of-two".to_owned());
+    assert!(two.step().await.expect("an answer"));
+    assert_eq!(owner(), ("Pod".into(), "two".into(), "uid-of-two".into()), "and to nobody else");
+}

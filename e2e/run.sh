@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Tells the stories: run.sh [--short | STORY...]. On the cluster of KUBECONFIG if that is set, whose pods and names must
+# be in reach from here; else on kind, if it and a container engine are there; else on localkube. A localkube or kind
+# that was not there before is ended again.
+#
+# CARREL_E2E_PROGRAMS: the folder with carrel and carrel-operator, by default those of `make build`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+programs=$(realpath -m "${CARREL_E2E_PROGRAMS:-$target/release}")
+version=$(sed -n 's/^appVersion: //p' charts/carrel/Chart.yaml)
+localkube=$PWD/e2e/localkube/localkube
+ends=()
+end() { for (( at = ${#ends[@]} - 1; at >= 0; at-- )); do ${ends[at]} || true; done; }
+trap end EXIT
+trap 'exit 1' INT TERM
+
+# Built before anything enters the cluster's network, from which nothing else is in reach.
+profile=release
+flags=(--release)
+[[ $programs != */debug* ]] || { profile=debug; flags=(); }
+cargo build --locked --package carrel-e2e "${flags[@]}"
+stories=$target/$profile/carrel-e2e
+helm=$(e2e/tools/helm.sh "${CARREL_E2E_HELM_VERSION:-4}")
+images/build.sh "$programs"
+# The same, under another name: what is rolled out is another image to Kubernetes.
+images=("localhost/carrel:$version" "localhost/carrel-postgres:$version")
+next=localhost/carrel:$version-next
+for engine in buildah podman docker; do command -v $engine >/dev/null && break; done
+$engine tag "localhost/carrel:$version" "$next"
+
+inside=()
+if [[ -n ${KUBECONFIG:-} ]]; then
+  images/load.sh "${images[@]}" "$next"
+elif command -v kind >/dev/null && { command -v docker || command -v podman; } >/dev/null; then
+  export KUBECONFIG=$target/e2e/kind.kubeconfig
+  mkdir -p "$(dirname "$KUBECONFIG")"
+  kind create cluster --name carrel-e2e --config manifests/kind/cluster.yaml --kubeconfig "$KUBECONFIG"
+  ends+=("kind delete cluster --name carrel-e2e")
+  images/load.sh "${images[@]}" "$next"
+  # From the network of a node of it, with the cluster's names.
+  pid=$(docker inspect --format '{{.State.Pid}}' carrel-e2e-control-plane)
+  kind get kubeconfig --name carrel-e2e --internal > "$KUBECONFIG"
+  echo "nameserver $(kubectl --namespace kube-system get service kube-dns --output jsonpath='{.spec.clusterIP}')" \
+    > "$(dirname "$KUBECONFIG")/resolv.conf"
+  inside=(sudo --preserve-env nsenter --net --target "$pid" unshare --mount sh -c
+    'mount --bind "$0" /etc/resolv.conf && exec "$@"' "$(dirname "$KUBECONFIG")/resolv.conf")
+else
+  if ! $localkube is-up; then
+    $localkube up 3
+    ends+=("$localkube down")
+  fi
+  unset KUBECONFIG
+  images/load.sh "${images[@]}" "$next"
+  export CARREL_E2E_LOCALKUBE=$localkube
+  inside=("$localkube" exec)
+fi
+export CARREL_E2E_HELM=$helm CARREL_E2E_BUILD=$profile
+"${inside[@]}" "$stories" --dumps "$target/e2e" "$@"
