@@ -82,8 +82,8 @@ pub struct NodeConfig {
     /// A file with the address of a Postgres, version 15 or later, that keeps the record for history and reports
     ///
     /// postgres://user:password@host:5432/database, read anew at every connection. The role owns the database, which
-    /// can make the extension btree_gist. TLS as libpq has it: ?sslmode=verify-full&sslrootcert=FILE. Whatever becomes of
-    /// Postgres, bookings go on; what it misses it is given later.
+    /// can make the extension btree_gist. TLS as libpq has it: ?sslmode=verify-full&sslrootcert=FILE. Whatever becomes
+    /// of Postgres, bookings go on; what it misses it is given later.
     #[arg(long, env = "CARREL_POSTGRES_URL_FILE", value_name = "FILE", conflicts_with = "postgres_url")]
     pub postgres_url_file: Option<PathBuf>,
 

@@ -150,8 +150,8 @@ impl Projection {
         self.ask(Ask::Prove).await
     }
 
-    /// Writes all rows anew from the state, and proves that they are right. `adopt`: also over a record that is ahead of
-    /// this cluster, or of another.
+    /// Writes all rows anew from the state, and proves that they are right. `adopt`: also over a record that is ahead
+    /// of this cluster, or of another.
     ///
     /// # Errors
     /// As for [`Projection::prove`].
