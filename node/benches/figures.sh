@@ -3,13 +3,13 @@
 # commands and what they printed. Each table runs by itself: figures.sh failover once. One that fails says so in its
 # report and stops none of the others.
 #
-# CARREL_FIGURES_PORT: the first of 37 ports for the clusters that are started.
+# CARREL_FIGURES_PORT: the first of 41 ports for the clusters that are started.
 set -u
 cd "$(dirname "$0")/../.."
 reports=docs/reports
 port="${CARREL_FIGURES_PORT:-7600}"
 binary="${CARGO_TARGET_DIR:-target}/release/carrel"
-tables='domain load failover once bits snapshot overload operator chaos'
+tables='domain load failover once bits snapshot overload operator projection chaos'
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 1' INT TERM
@@ -99,12 +99,23 @@ table() {
       tested CARREL_OVERLOAD_SECONDS="${CARREL_OVERLOAD_SECONDS:-30}" \
         cargo test --release --locked --package carrel-node --test overload --
       ;;
-    operator)
       echo '# Fifty settled clusters in one operator'
       header
       tested CARREL_OPERATOR_CLUSTERS="${CARREL_OPERATOR_CLUSTERS:-50}" \
         CARREL_OPERATOR_SECONDS="${CARREL_OPERATOR_SECONDS:-600}" \
         cargo test --release --locked --package carrel-operator --test apiserver -- quiet::
+      ;;
+    projection)
+      echo '# The relational record'
+      header
+      echo 'Bookings without a record, and with one, Postgres on the same machine:'
+      carrel bookings --replicas 3 --clients 200 --seconds 15
+      carrel bookings --replicas 3 --clients 200 --seconds 15 --postgres
+      echo 'Postgres away for five minutes of full load, and what it took to catch up; then 200 interruptions:'
+      tested CARREL_PROJECTION_OUTAGE_SECONDS="${CARREL_PROJECTION_OUTAGE_SECONDS:-300}" \
+        cargo test --release --locked --package carrel-node --test projection -- nobodys_outage
+      tested CARREL_PROJECTION_INTERRUPTIONS="${CARREL_PROJECTION_INTERRUPTIONS:-200}" \
+        cargo test --release --locked --package carrel-node --test projection -- kills_and_cuts
       ;;
     chaos)
       echo '# Ten minutes of faults on real processes'

@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use thiserror::Error;
 
 use crate::grpc::fair_share::Rates;
+use crate::projection::database::Address;
 
 /// Largest cluster that may run: more voters make every write slower and nothing safer.
 pub const REPLICAS_MAX: u32 = 7;
@@ -82,6 +83,18 @@ pub struct NodeConfig {
     /// only later. The operator of a cluster writes it
     #[arg(long, env = "CARREL_RECOVERY_FILE", value_name = "FILE")]
     pub recovery_file: Option<PathBuf>,
+
+    /// A file with the address of a Postgres, version 15 or later, that keeps the record for history and reports
+    ///
+    /// postgres://user:password@host:5432/database, read anew at every connection. The role owns the database, which
+    /// can make the extension btree_gist. TLS as libpq has it: ?sslmode=verify-full&sslrootcert=FILE. Whatever becomes
+    /// of Postgres, bookings go on; what it misses it is given later.
+    #[arg(long, env = "CARREL_POSTGRES_URL_FILE", value_name = "FILE", conflicts_with = "postgres_url")]
+    pub postgres_url_file: Option<PathBuf>,
+
+    /// The same, on the command line, where others on this machine can read it: to try things out
+    #[arg(long, env = "CARREL_POSTGRES_URL", value_name = "URL", hide_env_values = true)]
+    pub postgres_url: Option<String>,
 
     /// Milliseconds between two heartbeats of a leader
     #[arg(long, env = "CARREL_HEARTBEAT_MS", value_name = "MS", default_value_t = 60)]
@@ -208,6 +221,13 @@ impl NodeConfig {
             requests_per_second: self.requests_per_second_per_account,
             log_ins_per_second: self.log_ins_per_second_per_address,
         }
+    }
+
+    /// Where the relational record is kept, if anywhere.
+    #[must_use]
+    pub fn postgres(&self) -> Option<Address> {
+        let file = self.postgres_url_file.clone().map(Address::File);
+        file.or_else(|| self.postgres_url.clone().map(Address::Url))
     }
 
     #[must_use]

@@ -13,6 +13,7 @@ pub mod convert;
 pub mod replica;
 pub mod raft;
 pub mod live;
+pub mod projection;
 pub mod provision;
 pub mod calendar;
 pub mod catalog;

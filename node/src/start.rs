@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use carrel_proto::admin::v1::cluster_service_server::ClusterServiceServer;
+use carrel_proto::admin::v1::projection_service_server::ProjectionServiceServer;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -22,6 +23,7 @@ use crate::connections::{self, bounded};
 use crate::grpc::cluster::{Cluster, Door};
 use crate::grpc::fair_share::FairShare;
 use crate::grpc::front::Front;
+use crate::grpc::projection::Record;
 use crate::grpc::request_metrics::RequestMetrics;
 use crate::grpc::server::{self, ClientPort};
 use crate::health::{self, Vitals};
@@ -29,6 +31,7 @@ use crate::live::{LiveNode, LiveReplica};
 use crate::metrics::Metrics;
 use crate::page::{self, ClusterSource};
 use crate::passwords::Passwords;
+use crate::projection::Projection;
 use crate::provision::{self, FirstThings};
 use crate::raft::identity::MemberOf;
 use crate::raft::membership::Role;
@@ -124,7 +127,12 @@ async fn serve(config: NodeConfig, for_clients: Handle) -> anyhow::Result<ExitCo
     // Clients are told to go elsewhere before the node stops, and everything else only after it.
     let draining = CancellationToken::new();
     let admin = Cluster::service(node.clone(), clients.clone(), &tls, Door::Admin, draining.clone());
-    tasks.spawn(serve_admin(admin, admin_listener, tls.admin(), stop.clone()));
+    let projection = match config.postgres() {
+        Some(address) => Some(Projection::begin(node.clone(), address, metrics.registry(), stop.clone())?),
+        None => None,
+    };
+    let record = Record::service(replica.clone(), projection);
+    tasks.spawn(serve_admin(admin, record, admin_listener, tls.admin(), stop.clone()));
     let fair_share = FairShare::new(config.rates());
     let front = Front { library: Arc::new(replica.clone()), passwords, fair_share, draining: draining.clone() };
     let (serving, is_serving) = watch::channel(false);
@@ -244,6 +252,7 @@ async fn serve_peers(node: LiveNode, listener: TcpListener, gate: Option<Gate>, 
 
 async fn serve_admin(
     admin: ClusterServiceServer<Cluster>,
+    record: ProjectionServiceServer<Record>,
     listener: TcpListener,
     gate: Option<Gate>,
     stop: CancellationToken,
@@ -254,6 +263,7 @@ async fn serve_admin(
         .http2_keepalive_interval(Some(ADMIN_PING_EVERY))
         .http2_keepalive_timeout(Some(ADMIN_PING_EVERY))
         .add_service(admin.max_decoding_message_size(ADMIN_MESSAGE_BYTES_MAX))
+        .add_service(record.max_decoding_message_size(ADMIN_MESSAGE_BYTES_MAX))
         .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
         .await;
     if let Err(error) = served {

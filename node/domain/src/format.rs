@@ -18,6 +18,7 @@ use crate::deadline::Due;
 use crate::id::{BranchId, Position, RequestId, TokenDigest};
 use crate::import::KeptDay;
 use crate::inbox::{Item, Stream};
+use crate::outbox::Kept;
 use crate::presence::PresenceKey;
 use crate::record::{Owner, Record};
 use crate::request::At;
@@ -84,6 +85,10 @@ enum Part {
     Record(Owner, RequestId, Record),
     /// Nothing follows: a snapshot without it was cut short.
     End,
+    /// Somebody keeps a relational record, and has everything up to there.
+    Projected(u64),
+    /// What it does not have yet; oldest first.
+    Told(u64, Kept),
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -119,7 +124,7 @@ fn parts(state: State) -> impl Iterator<Item = Part> + Send + 'static {
         next_wait: state.waitlist.next,
         presence_key: state.presence_key,
     };
-    let State { catalog, calendar, accounts, claims, waitlist, inbox, records, .. } = state;
+    let State { catalog, calendar, accounts, claims, waitlist, inbox, records, outbox, .. } = state;
     let record = |(owner, id, record): (Owner, RequestId, Record)| Part::Record(owner, id, record);
     [Part::Head(head), Part::Catalog(catalog)]
         .into_iter()
@@ -131,6 +136,8 @@ fn parts(state: State) -> impl Iterator<Item = Part> + Send + 'static {
         .chain(inbox.items.into_iter().map(|((stream, position), item)| Part::Item(stream, position, item)))
         .chain(inbox.let_go.into_iter().map(|(stream, position)| Part::LetGo(stream, position)))
         .chain(records.into_kept().map(record))
+        .chain(outbox.through.map(Part::Projected))
+        .chain(outbox.kept.into_iter().map(|(index, kept)| Part::Told(index, kept)))
         .chain([Part::End])
 }
 
@@ -227,6 +234,8 @@ impl SnapshotReader {
             (Progress::Parts, Part::Record(owner, id, record)) => {
                 state.records.keep(owner, id, record);
             }
+            (Progress::Parts, Part::Projected(through)) => state.outbox.through = Some(through),
+            (Progress::Parts, Part::Told(index, kept)) => state.outbox.keep_encoded(index, kept),
             (Progress::Parts, Part::End) => self.progress = Progress::Ended,
         }
         Ok(())

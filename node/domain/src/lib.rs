@@ -42,6 +42,7 @@ mod offer;
 pub mod inbox;
 pub mod deadline;
 pub mod record;
+pub mod outbox;
 mod import;
 pub mod explain;
 pub mod census;

@@ -236,6 +236,10 @@ actions! {
     SetPresenceKey {
         secret: PresenceSecret,
     },
+    /// The relational record has everything of entries up to there; the first time: somebody keeps one from now on.
+    Projected {
+        through: u64,
+    },
 }
 
 /// What somebody wants to book.

@@ -13,6 +13,7 @@ use crate::event::{Actor, Cause, Reason};
 use crate::id::BranchId;
 use crate::import::KeptDay;
 use crate::inbox::Inbox;
+use crate::outbox::Outbox;
 use crate::presence::PresenceKey;
 use crate::record::{Owner, Records};
 use crate::refusal::Refusal;
@@ -36,6 +37,7 @@ pub struct State {
     pub(crate) deadlines: OrdSet<(Timestamp, Due)>,
     /// None until the first was drawn: nobody can prove anything before.
     pub(crate) presence_key: Option<PresenceKey>,
+    pub(crate) outbox: Outbox,
 }
 
 impl State {
@@ -47,7 +49,9 @@ impl State {
         self.fire_deadlines_until_now(&mut fx);
         let reply = self.answer(request, &mut fx);
         self.evict_records(fx.now());
-        Applied { reply, events: fx.into_events() }
+        let events = fx.into_events();
+        self.outbox.keep(at, &events);
+        Applied { reply, events }
     }
 
     /// What `request` would be answered now, and nothing happens.
@@ -139,6 +143,7 @@ impl State {
                 return self.import_catalog(None, draft, *expected_revision, fx);
             }
             (Action::SetPresenceKey { secret }, Principal::System) => return self.set_presence_key(None, secret, fx),
+            (Action::Projected { through }, Principal::System) => return self.projected(*through, fx),
             (Action::Register { name, password }, Principal::Anonymous) => return self.register(name, password, fx),
             (Action::StartSession { user, password, token }, Principal::Anonymous) => {
                 return self.start_session(*user, password, *token, fx);
@@ -150,6 +155,7 @@ impl State {
             Action::Tick
             | Action::FillCalendar { .. }
             | Action::CreateFirstAdmin { .. }
+            | Action::Projected { .. }
             | Action::Register { .. }
             | Action::StartSession { .. } => Err(Refusal::NotPermitted),
             Action::EndSession => {

@@ -129,9 +129,11 @@ fn requests() -> Vec<(String, Request)> {
             _ => "",
         };
         let (caller, retry) = match action.name() {
-            ActionName::Tick | ActionName::FillCalendar | ActionName::CreateFirstAdmin | ActionName::SetPresenceKey => {
-                (Caller::System, None)
-            }
+            ActionName::Tick
+            | ActionName::FillCalendar
+            | ActionName::CreateFirstAdmin
+            | ActionName::SetPresenceKey
+            | ActionName::Projected => (Caller::System, None),
             ActionName::Register => (Caller::Anonymous, Some(retry)),
             ActionName::StartSession => (Caller::Anonymous, None),
             _ => (Caller::Session(token), Some(retry)),
@@ -235,6 +237,7 @@ fn actions() -> Vec<Action> {
         Action::WaiveStrike { name: amy.clone(), claim, reason: reason() },
         Action::SetAccessibility { name: amy, needs_accessible: true },
         Action::SetPresenceKey { secret: PresenceSecret([5; 32]) },
+        Action::Projected { through: 4711 },
     ]
 }
 

@@ -73,6 +73,10 @@ struct Place {
     #[arg(long, value_name = "PORT", default_value_t = 7600, value_parser = clap::value_parser!(u16).range(1..=65_000))]
     port: u16,
 
+    /// It keeps its relational record in a Postgres of its own, on PORT+40
+    #[arg(long)]
+    postgres: bool,
+
     /// Its data lies in a new directory below this one, on the disk that is measured
     #[arg(long, value_name = "DIR", default_value = ".carrel")]
     dir: PathBuf,

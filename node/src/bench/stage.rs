@@ -69,6 +69,7 @@ impl Stage {
             .args(["demo", "--output", "json", "--no-restart", "--replicas", &replicas.to_string()])
             .args(["--port", &place.port.to_string(), "--exit-with-parent", &std::process::id().to_string(), "--dir"])
             .arg(&dir)
+            .args(place.postgres.then_some("--postgres"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             // Ctrl-C at the terminal is for the bench, which then stops the demo.

@@ -16,6 +16,7 @@ mod json;
 mod messages;
 mod names;
 mod pages;
+mod projection;
 mod recover;
 mod rehearse;
 mod reservations;
@@ -115,6 +116,8 @@ enum Command {
     Catalog(catalog::Command),
     #[command(flatten)]
     Cluster(cluster::Command),
+    #[command(flatten)]
+    Projection(projection::Command),
     /// Take a backup of a running cluster, or look at one
     #[command(subcommand)]
     Backup(backup::Backup),
@@ -167,6 +170,7 @@ fn dispatch(globals: Globals, command: Command) -> Result<ExitCode, Failure> {
         Command::Accounts(command) => client(globals, async |context| accounts::run(context, command).await)?,
         Command::Catalog(command) => client(globals, async |context| catalog::run(context, command).await)?,
         Command::Cluster(command) => client(globals, async |context| cluster::run(context, command).await)?,
+        Command::Projection(command) => client(globals, async |context| projection::run(context, command).await)?,
         Command::Backup(command) => {
             one_thread()?.block_on(backup::run(output, context::tls(&globals)?.as_ref(), command))?
         }
@@ -272,6 +276,7 @@ mod tests {
             "catalog import campus.yaml",
             "catalog generate --seed 7",
             "demo --replicas 5 --dir d --port 7500 --fresh --no-restart --catalog c.yaml --grace-minutes 2 --output json",
+            "demo --postgres --dir d",
             "demo restart 1 --dir d",
             "start --dir d --ordinal 0 --peer-urls http://a:1 --client-urls http://a:2",
             "bench searches --clients 10 --seconds 5",
@@ -292,6 +297,9 @@ mod tests {
             "cluster voters 1 7 9",
             "cluster remove 7",
             "cluster snapshot",
+            "projection status",
+            "projection verify --admin http://127.0.0.1:7420",
+            "projection rebuild --adopt",
             "backup save library.backup --admin http://127.0.0.1:7420",
             "backup verify library.backup",
             "restore --backup library.backup --dir d",

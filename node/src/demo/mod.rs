@@ -5,6 +5,7 @@
 //! and looks again. It starts what died, and stops what it started.
 
 mod furnish;
+pub mod postgres;
 mod record;
 mod replicas;
 mod steward;
@@ -28,6 +29,7 @@ pub use record::{Ready, read_ready};
 pub use replicas::restart_request;
 
 use furnish::Furnishing;
+use postgres::Postgres;
 use record::Record;
 use replicas::{Exit, Ports, Processes};
 use steward::Steward;
@@ -68,6 +70,9 @@ enum DemoCommand {
 }
 
 const DEFAULT_DIR: &str = ".carrel/demo";
+/// Where Postgres listens, after everything of the replicas.
+const POSTGRES: u16 = 40;
+const POSTGRES_URL_FILE: &str = "postgres-url";
 
 #[derive(Args, Clone, Debug)]
 struct RunArgs {
@@ -102,6 +107,14 @@ struct RunArgs {
     /// Talk by TLS, with certificates made for it in DIR/demo-keys
     #[arg(long)]
     tls: bool,
+
+    /// Start a Postgres on PORT+40 as well, with its data in the directory, and keep the relational record there
+    #[arg(long, conflicts_with = "postgres_url_file")]
+    postgres: bool,
+
+    /// Keep the relational record in the Postgres whose address this file holds
+    #[arg(long, value_name = "FILE")]
+    postgres_url_file: Option<PathBuf>,
 
     /// Leave a replica dead that dies, until `carrel demo restart I`
     #[arg(long)]
@@ -189,6 +202,8 @@ struct Demo {
     steward: Steward,
     /// Steps fail now and then, as when a leader has just gone; this one is looked at again.
     failing: Option<Failing>,
+    /// With --postgres, once it runs.
+    postgres: Option<Postgres>,
     /// Held as long as the demo runs: two on one directory would fight over it.
     _lock: File,
 }
@@ -226,12 +241,23 @@ impl Demo {
         ports.check(args.replicas.count().max(record.running.count))?;
         if args.fresh {
             record::clear(&args.dir)?;
+            if args.postgres {
+                postgres::clear(&args.dir)?;
+            }
             record = Record::open(&args.dir)?;
         }
         Furnishing::accounts(&args.dir)?;
-        let processes = Processes::new(&args.dir, ports, args.log.clone())?;
+        let mut processes = Processes::new(&args.dir, ports, args.log.clone())?;
+        if args.postgres {
+            postgres::check_port(args.port + POSTGRES)?;
+            processes.keep_record(args.dir.join(POSTGRES_URL_FILE));
+        }
+        if let Some(file) = &args.postgres_url_file {
+            let file = file.canonicalize().with_context(|| format!("cannot find {}", file.display()))?;
+            processes.keep_record(file);
+        }
         let steward = Steward::new(ports, args.tls.then(|| keys(&args.dir)).transpose()?);
-        Ok(Self { args, json, record, processes, steward, failing: None, _lock: lock })
+        Ok(Self { args, json, record, processes, steward, failing: None, postgres: None, _lock: lock })
     }
 
     async fn run(mut self) -> anyhow::Result<()> {
@@ -246,12 +272,22 @@ impl Demo {
             anstream::eprintln!("Stopping the replicas.");
         }
         self.processes.stop_all().await;
+        if let Some(mut postgres) = self.postgres.take() {
+            postgres.stop().await;
+        }
         result
     }
 
     async fn run_until_stopped(&mut self) -> anyhow::Result<()> {
         let started = Instant::now();
         let progress = self.progress();
+        if self.args.postgres {
+            progress.set_message("starting Postgres");
+            let postgres = Postgres::start(&self.args.dir, self.args.port + POSTGRES, &[]).await?;
+            let file = self.args.dir.join(POSTGRES_URL_FILE);
+            record::write_file(&file, &postgres.url())?;
+            self.postgres = Some(postgres);
+        }
         self.form(&progress).await?;
         let furnishing = Furnishing {
             dir: &self.args.dir,
@@ -354,6 +390,9 @@ impl Demo {
                 self.processes.restart_is_known(restarted.ordinal)?;
                 say_restarted(&restarted, self.json)?;
             }
+            if let Some(postgres) = &mut self.postgres {
+                postgres.tend().await?;
+            }
             let plan = self.step().await;
             let pause = if matches!(plan, Plan::Next { .. }) { LOOK_BUSY } else { LOOK_IDLE };
             tokio::time::sleep(pause).await;
@@ -378,6 +417,9 @@ impl Demo {
         );
         for account in &ready.accounts {
             text += &format!("  {:<10} {}   ({})\n", account.user, account.password, account.role);
+        }
+        if let Some(postgres) = &self.postgres {
+            text += &format!("\nPostgres, with the record for history and reports:\n\n  psql {}\n", postgres.url());
         }
         let trust = Processes::keys(&self.args.dir).join("ca.crt");
         let trust = self.args.tls.then(|| format!("  export CARREL_CA={}\n", trust.display()));

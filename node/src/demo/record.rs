@@ -5,6 +5,8 @@
 //! DIR/cluster.json    the founding of the cluster, and how many replicas run
 //! DIR/accounts.json   the accounts that the demo makes, written before they are made
 //! DIR/demo.json       the current ready line
+//! DIR/postgres/       with --postgres, its data; elsewhere if whoever runs it cannot come here
+//! DIR/postgres-url    with --postgres, how to reach it
 //! DIR/replica-I/      a replica's volume      DIR/replica-I.log   what it said
 //! ```
 
@@ -207,7 +209,10 @@ pub fn clear(dir: &Path) -> anyhow::Result<()> {
         let name = name.to_string_lossy();
         let is_ours = name.starts_with("replica-")
             || name.starts_with("restart-")
-            || matches!(name.as_ref(), FILE | "accounts.json" | "demo-keys" | "demo.json" | "first-admin.txt");
+            || matches!(
+                name.as_ref(),
+                FILE | "accounts.json" | "demo-keys" | "demo.json" | "first-admin.txt" | "postgres-url"
+            );
         if !is_ours {
             continue;
         }

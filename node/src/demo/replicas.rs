@@ -113,6 +113,8 @@ pub struct Processes {
     ports: Ports,
     log: String,
     program: PathBuf,
+    /// Where the address of Postgres stands, if there is one.
+    record: Option<PathBuf>,
     replicas: BTreeMap<u32, Replica>,
 }
 
@@ -131,7 +133,12 @@ struct Replica {
 impl Processes {
     pub fn new(dir: &Path, ports: Ports, log: String) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("cannot find this program to start replicas with")?;
-        Ok(Self { dir: dir.to_owned(), ports, log, program, replicas: BTreeMap::new() })
+        Ok(Self { dir: dir.to_owned(), ports, log, program, record: None, replicas: BTreeMap::new() })
+    }
+
+    /// In the Postgres whose address this file holds.
+    pub fn keep_record(&mut self, url_file: PathBuf) {
+        self.record = Some(url_file);
     }
 
     pub fn ports(&self) -> Ports {
@@ -306,6 +313,9 @@ impl Processes {
         if self.ports.tls {
             let keys = Self::keys(&self.dir);
             command.arg("--tls-dir").arg(keys.join("peers")).arg("--client-tls-dir").arg(keys.join("clients"));
+        }
+        if let Some(url_file) = &self.record {
+            command.arg("--postgres-url-file").arg(url_file);
         }
         let child = command.spawn().with_context(|| format!("cannot start replica {ordinal}"))?;
         let pid = child.id().context("a replica ended before it began")?;

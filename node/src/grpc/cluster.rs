@@ -366,7 +366,7 @@ fn uuid(field: &str, text: &str) -> Result<Uuid, Status> {
     Uuid::parse_str(text).map_err(|_| Status::invalid_argument(format!("{field} is not a UUID")))
 }
 
-fn admin_refusal(code: Code, reason: &str, message: impl Into<String>) -> Status {
+pub(super) fn admin_refusal(code: Code, reason: &str, message: impl Into<String>) -> Status {
     let details = ErrorDetails::with_error_info(reason, ERROR_DOMAIN, HashMap::<String, String>::new());
     Status::with_error_details(code, message, details)
 }

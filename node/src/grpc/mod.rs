@@ -19,6 +19,7 @@ pub mod inbox;
 pub mod watch;
 pub mod messages;
 pub mod cluster;
+pub mod projection;
 mod cluster_watch;
 mod backup;
 mod bounds;

@@ -3,6 +3,7 @@
 use super::{Client, ClientError, InboxWatch};
 use crate::admin::v1 as admin;
 use crate::admin::v1::cluster_service_client::ClusterServiceClient;
+use crate::admin::v1::projection_service_client::ProjectionServiceClient;
 use crate::v1::auth_service_client::AuthServiceClient;
 use crate::v1::catalog_service_client::CatalogServiceClient;
 use crate::v1::inbox_service_client::InboxServiceClient;
@@ -88,6 +89,11 @@ methods! {
         transfer_leadership(admin::TransferLeadershipRequest) -> admin::TransferLeadershipResponse;
         trigger_snapshot(admin::TriggerSnapshotRequest) -> admin::TriggerSnapshotResponse;
         get_status(admin::GetStatusRequest) -> admin::GetStatusResponse;
+    }
+    ProjectionServiceClient {
+        get_projection(admin::GetProjectionRequest) -> admin::GetProjectionResponse;
+        verify_projection(admin::VerifyProjectionRequest) -> admin::VerifyProjectionResponse;
+        rebuild_projection(admin::RebuildProjectionRequest) -> admin::RebuildProjectionResponse;
     }
 }
 

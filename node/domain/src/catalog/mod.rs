@@ -122,6 +122,16 @@ impl Catalog {
         self.branch_ids.values().map(|&id| (id, self.branch(id)))
     }
 
+    /// Also those that are retired.
+    pub fn every_branch(&self) -> impl Iterator<Item = (BranchId, &Branch)> {
+        self.branches.iter().enumerate().map(|(index, branch)| (BranchId(index as u32), branch))
+    }
+
+    /// Also those that are retired.
+    pub fn every_area(&self) -> impl Iterator<Item = (AreaId, &Area)> {
+        self.areas.iter().enumerate().map(|(index, area)| (AreaId(index as u32), area))
+    }
+
     /// Every seat there ever was.
     pub fn seats(&self) -> impl Iterator<Item = (SeatId, &Seat)> {
         self.seats.iter().enumerate().map(|(index, seat)| (SeatId(index as u32), seat))

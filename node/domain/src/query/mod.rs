@@ -16,8 +16,10 @@ mod people;
 mod seats;
 mod own;
 mod export;
+mod record;
 
 pub use export::{Export, SessionView};
+pub use record::Announcement;
 
 /// Most entries of a seat's timetable.
 pub const BUSY_MAX: usize = 100;

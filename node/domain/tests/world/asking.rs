@@ -28,6 +28,10 @@ impl World {
         };
         let action = match &step.act {
             Act::Tick => return Some(Request::system(Action::Tick)),
+            Act::Projected(back) => {
+                let through = self.state.at().index.saturating_sub(*back);
+                return Some(Request::system(Action::Projected { through }));
+            }
             Act::Register(who) => {
                 let action = Action::Register { name: name(*who), password: password() };
                 return Some(Request { retry: self.retry(&step.retry, &action), ..anonymous(action) });

@@ -46,6 +46,8 @@ pub enum Gap {
 #[derive(Clone, Debug)]
 pub enum Act {
     Tick,
+    /// All but the last so many entries are in the relational record.
+    Projected(u64),
     /// A request of before, exactly as it was.
     Again(usize),
     Register(usize),
@@ -110,6 +112,7 @@ pub fn act() -> impl Strategy<Value = Act> {
     let place = || prop_oneof![2 => 9..12u8, 1 => 0..4u8, 1 => 0..9u8];
     prop_oneof![
         2 => Just(Act::Tick),
+        1 => (0..30u64).prop_map(Act::Projected),
         6 => (0..8usize).prop_map(Act::Again),
         1 => (0..NAMES.len()).prop_map(Act::Register),
         1 => Just(Act::LogIn),

@@ -1,0 +1,12 @@
+//! The relational record against a real Postgres: everything that goes wrong with one, and the proof after each of it
+//! that rows and state are equal.
+
+#[path = "../first_light/stage.rs"]
+#[expect(dead_code, reason = "the stage is shared, and nothing here uses all of it")]
+mod stage;
+
+mod bad_input;
+mod database;
+mod following;
+mod proxy;
+mod world;
