@@ -236,6 +236,18 @@ actions! {
     SetPresenceKey {
         secret: PresenceSecret,
     },
+    /// No messages from this person any more.
+    Block {
+        name: UserName,
+    },
+    Unblock {
+        name: UserName,
+    },
+    /// To the admins.
+    ReportMessage {
+        message: Position,
+        reason: Title,
+    },
 }
 
 /// What somebody wants to book.
