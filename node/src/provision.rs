@@ -1,5 +1,5 @@
-//! What the leader does unasked, by requests like any other: the first admin and the first catalogue, once each, and
-//! the local days that the rules need. Every task may run twice, or stop anywhere: the state says what is missing.
+//! What the leader does unasked, by requests like any other: the first admin, the first catalogue and the key of the
+//! codes that seats show, once each, and the local days that the rules need. Every task may run twice, or stop anywhere: the state says what is missing.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use crate::calendar;
 use crate::config::NodeConfig;
 use crate::convert;
+use crate::convert::presence_code;
 use crate::live::LiveReplica;
 use crate::passwords::Passwords;
 
@@ -73,8 +74,9 @@ pub async fn run(replica: LiveReplica, first: FirstThings) {
         let mut pause = LOOK_EVERY;
         if leadership.get().is_some() {
             let view = replica.view();
-            // Nothing that matters here changes without the catalogue, the admins or the hour.
-            let key = (view.catalog().revision, view.has_admin(), view.at().time.0 / HOUR_US);
+            // Nothing that matters here changes without the catalogue, the admins, the key or the hour.
+            let has_key = view.presence_key().is_some();
+            let key = (view.catalog().revision, view.has_admin(), has_key, view.at().time.0 / HOUR_US);
             // What is refused while nothing has changed will be refused again: the admin's name may be taken.
             let is_refused = refused.is_some_and(|(at, when): (_, Instant)| at == key && when.elapsed() < LOOK_EVERY);
             if seen != Some(key) && !is_refused {
@@ -121,6 +123,12 @@ fn missing(view: &State, first: &FirstThings) -> Vec<Action> {
     if let (0, Some(draft)) = (view.catalog().revision, &first.catalog) {
         let draft = Box::new(draft.as_ref().clone());
         actions.push(Action::ImportCatalog { draft, expected_revision: Some(0) });
+    }
+    if view.presence_key().is_none() {
+        match presence_code::draw_secret() {
+            Ok(secret) => actions.push(Action::SetPresenceKey { secret }),
+            Err(error) => tracing::error!(%error, "no key for the codes of seats can be drawn"),
+        }
     }
     actions.extend(view.catalog().branches().filter_map(|(id, _)| missing_days(view, id)));
     actions

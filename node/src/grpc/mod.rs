@@ -13,6 +13,7 @@ pub mod auth;
 pub mod users;
 pub mod catalog;
 pub mod seats;
+pub mod seat_map;
 pub mod reservations;
 pub mod waitlist;
 pub mod inbox;
