@@ -13,7 +13,7 @@ use jiff::{Span, ToSpan};
 use uuid::Uuid;
 
 use super::context::Context;
-use super::errors::{Failure, option_line};
+use super::errors::{Failure, option_line, see_your_own};
 use super::names::{self, AreaPath, SeatName, short};
 use super::reservations::{outcome, place_and_time, state_words};
 use super::table::{facts, table};
@@ -152,7 +152,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failu
     match command {
         Command::Reserve(reserve) => self::reserve(context, reserve).await,
         Command::Hold { what, behalf } => hold(context, what, behalf).await,
-        Command::Confirm { reservation } => confirm(context, reservation).await,
+        Command::Confirm { reservation } => confirm(context, reservation).await.map_err(foreign),
         Command::Group { places, from, to, dry_run } => group(context, places, &from, &to, dry_run).await,
         Command::Series { what, every, times, dry_run, behalf } => {
             series(context, what, every, times, dry_run, behalf).await
@@ -160,6 +160,10 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failu
         Command::Why { what, behalf } => why(context, what, behalf).await,
         Command::Quota { area, at } => quota(context, area, at).await,
     }
+}
+
+fn foreign(failure: Failure) -> Failure {
+    failure.advise(see_your_own)
 }
 
 async fn reserve(context: &Context, reserve: Reserve) -> Result<(), Failure> {

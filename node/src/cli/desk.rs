@@ -90,9 +90,13 @@ pub(super) async fn close(context: &Context, closing: Closing, place: Place) -> 
         let v1::CloseSeatsResponse { seat_count, moved_count, displaced_count, .. } = response;
         let seats = counted(seat_count.into(), "seat", "seats");
         let moved = counted(moved_count.into(), "reservation", "reservations");
-        let what = if place.dry_run { "It would close" } else { "Closed" };
-        let end = if place.dry_run { " Nothing was changed." } else { "" };
-        format!("{what} {seats}. {moved} moved to another seat; without one: {displaced_count}.{end}")
+        if place.dry_run {
+            return format!(
+                "It would close {seats}: {moved} would move to another seat; without one: {displaced_count}. Nothing \
+                 was changed."
+            );
+        }
+        format!("Closed {seats}. {moved} moved to another seat; without one: {displaced_count}.")
     })
 }
 

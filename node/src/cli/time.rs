@@ -72,11 +72,9 @@ pub(super) async fn moment(
 
 /// In so many days from now, for what no branch has a clock for.
 pub(super) fn days_from_now(days: u16) -> prost_types::Timestamp {
-    to_wire(
-        Timestamp::now()
-            .saturating_add(jiff::SignedDuration::from_hours(24 * i64::from(days)))
-            .unwrap_or(Timestamp::MAX),
-    )
+    // Nobody counts days in fractions of a second, and the cluster knows none finer than a microsecond.
+    let seconds = Timestamp::now().as_second() + 86_400 * i64::from(days);
+    prost_types::Timestamp { seconds, nanos: 0 }
 }
 
 /// The same time on the wall, so many steps later.
@@ -332,6 +330,13 @@ mod tests {
         assert_eq!(shown("2027-03-01T09:00:00Z", "2027-03-01T11:00:00Z"), "2027-03-01 10:00–12:00 CET");
         assert_eq!(shown("2027-03-01T20:00:00Z", "2027-03-01T23:00:00Z"), "2027-03-01 21:00–24:00 CET");
         assert_eq!(shown("2027-03-01T20:00:00Z", "2027-03-02T01:00:00Z"), "2027-03-01 21:00 – 2027-03-02 02:00 CET");
+    }
+
+    #[test]
+    fn days_from_now_are_whole_seconds() {
+        let (now, then) = (Timestamp::now().as_second(), days_from_now(7));
+        assert_eq!(then.nanos, 0);
+        assert!((0..2).contains(&(then.seconds - now - 7 * 86_400)), "{}", then.seconds - now);
     }
 
     #[test]
