@@ -156,3 +156,39 @@ fn missing_days(view: &State, id: BranchId) -> Option<Action> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use carrel_domain::format::{SnapshotReader, snapshot};
+    use carrel_domain::presence::PresenceKey;
+    use carrel_domain::request::{At, Request};
+
+    use super::*;
+
+    fn draws_a_key(view: &State) -> bool {
+        let wanted = missing(view, &FirstThings::default());
+        wanted.iter().any(|action| matches!(action, Action::SetPresenceKey { .. }))
+    }
+
+    #[test]
+    fn the_key_of_codes_is_drawn_once_and_by_whoever_leads_first() {
+        let mut state = State::default();
+        assert!(draws_a_key(&state));
+        // Two leaders may each have asked for it: the later key is everybody's.
+        for action in [missing(&state, &FirstThings::default()), missing(&state, &FirstThings::default())].concat() {
+            let at = At { index: state.at().index + 1, time: state.at().time };
+            state.apply(at, &Request::system(action)).reply.result.expect("the cluster may");
+        }
+        assert_eq!(state.presence_key().map(|key| key.revision), Some(2));
+        assert!(!draws_a_key(&state));
+        // Whoever leads next, from a snapshot, has it already.
+        let key: Option<PresenceKey> = state.presence_key().cloned();
+        let mut reader = SnapshotReader::default();
+        for chunk in snapshot(state) {
+            reader.read(&chunk).expect("a whole snapshot");
+        }
+        let restored = reader.finish().expect("a whole snapshot");
+        assert_eq!(restored.presence_key(), key.as_ref());
+        assert!(!draws_a_key(&restored));
+    }
+}

@@ -18,6 +18,7 @@ use crate::convert::refusal::to_status;
 use crate::convert::token::ResumeToken;
 use crate::convert::{refusal, reply, request};
 use crate::grpc::call::{Call, Mutation};
+use crate::grpc::explaining;
 use crate::grpc::fair_share::FairShare;
 use crate::grpc::library::Library;
 use crate::passwords::Passwords;
@@ -84,11 +85,11 @@ impl<L: Library> Front<L> {
             let lineage = self.library.lineage();
             let view = self.library.read(Freshness::AtLeast { lineage, index }).await.ok()?;
             let user = view.session_user(token).ok()?;
-            explain(&view, user).ok()
+            explaining::explain(|| explain(&view, user))?.ok()
         };
         match explanation.await {
             Some(explanation) => refusal::unmet(refusal, interval, &explanation),
-            // Who asks, or what was named, is the trouble.
+            // Who asks, or what was named, is the trouble; or there is no time for more.
             None => to_status(refusal),
         }
     }

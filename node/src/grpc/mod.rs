@@ -7,6 +7,7 @@
 pub mod library;
 pub mod front;
 pub mod call;
+mod explaining;
 pub mod fair_share;
 pub mod session;
 pub mod auth;
