@@ -13,6 +13,7 @@ use super::table::{facts, table};
 use super::time::{Moment, interval, shown, shown_interval};
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one, for as long as the command runs")]
 pub(super) enum Command {
     /// List the branches and their areas, with the seats free now
     Branches,

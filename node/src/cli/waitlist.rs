@@ -25,6 +25,7 @@ pub(super) enum Command {
 }
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one, for as long as the command runs")]
 pub(super) enum Waitlist {
     /// Wait for one seat, or for any seat of a branch or an area
     #[command(after_help = "\

@@ -247,9 +247,8 @@ pub fn reopened(summary: ClosureSummary, commit: Option<v1::CommitInfo>) -> v1::
 #[must_use]
 pub fn quotas(quotas: &Quotas) -> v1::GetQuotaResponse {
     let Quotas { reservations, future, minutes_on_day, minutes_in_week, on_day, in_week } = quotas;
-    let usage = |Usage { used, max }: &Usage| {
-        Some(v1::get_quota_response::Usage { used: count(*used), max: max.map(|max| count(max)) })
-    };
+    let usage =
+        |Usage { used, max }: &Usage| Some(v1::get_quota_response::Usage { used: count(*used), max: max.map(count) });
     v1::GetQuotaResponse {
         reservations: usage(reservations),
         future: usage(future),
