@@ -1,5 +1,6 @@
 //! What the leader does unasked, by requests like any other: the first admin, the first catalogue and the key of the
-//! codes that seats show, once each, and the local days that the rules need. Every task may run twice, or stop anywhere: the state says what is missing.
+//! codes that seats show, once each, and the local days that the rules need. Every task may run twice, or stop
+//! anywhere: the state says what is missing.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! How much of a node's time goes into telling people why not, and what instead. In a full house that takes longer than
-//! deciding did, and in a rush most are refused: beyond its share they are told the rule that refused them, and no more.
+//! deciding did, and in a rush most are refused: beyond its share they are told the rule that refused them, and that is
+//! all.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
