@@ -307,11 +307,20 @@ async fn ask(stage: &Stage, account: &Account, seat: Seat, command: Command) -> 
         Command::Reserve { interval } => {
             let at = |minute: i64| Some(prost_types::Timestamp { seconds: minute * 60, nanos: 0 });
             let interval = Some(v1::Interval { start_time: at(interval.start), end_time: at(interval.end) });
-            let request = v1::CreateReservationRequest { request_id, seat: seat_name(seat), interval };
+            let request = v1::CreateReservationRequest {
+                request_id,
+                seat: seat_name(seat),
+                interval,
+                ..v1::CreateReservationRequest::default()
+            };
             client.create_reservation(request).await.map(|answer| (answer.reservation, answer.commit))
         }
         Command::Cancel { claim } => {
-            let request = v1::CancelReservationRequest { request_id, name: format!("reservations/{}", claim.0) };
+            let request = v1::CancelReservationRequest {
+                request_id,
+                name: format!("reservations/{}", claim.0),
+                ..v1::CancelReservationRequest::default()
+            };
             client.cancel_reservation(request).await.map(|answer| (answer.reservation, answer.commit))
         }
         Command::CheckIn { .. } | Command::CheckOut { .. } => bail!("nobody sits down in these stories"),

@@ -99,6 +99,7 @@ table() {
       tested CARREL_OVERLOAD_SECONDS="${CARREL_OVERLOAD_SECONDS:-30}" \
         cargo test --release --locked --package carrel-node --test overload --
       ;;
+    operator)
       echo '# Fifty settled clusters in one operator'
       header
       tested CARREL_OPERATOR_CLUSTERS="${CARREL_OPERATOR_CLUSTERS:-50}" \

@@ -1,5 +1,6 @@
-//! What the leader does unasked, by requests like any other: the first admin and the first catalogue, once each, and
-//! the local days that the rules need. Every task may run twice, or stop anywhere: the state says what is missing.
+//! What the leader does unasked, by requests like any other: the first admin, the first catalogue and the key of the
+//! codes that seats show, once each, and the local days that the rules need. Every task may run twice, or stop
+//! anywhere: the state says what is missing.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use jiff::Timestamp;
 use crate::calendar;
 use crate::config::NodeConfig;
 use crate::convert;
+use crate::convert::presence_code;
 use crate::live::LiveReplica;
 use crate::passwords::Passwords;
 
@@ -73,8 +75,9 @@ pub async fn run(replica: LiveReplica, first: FirstThings) {
         let mut pause = LOOK_EVERY;
         if leadership.get().is_some() {
             let view = replica.view();
-            // Nothing that matters here changes without the catalogue, the admins or the hour.
-            let key = (view.catalog().revision, view.has_admin(), view.at().time.0 / HOUR_US);
+            // Nothing that matters here changes without the catalogue, the admins, the key or the hour.
+            let has_key = view.presence_key().is_some();
+            let key = (view.catalog().revision, view.has_admin(), has_key, view.at().time.0 / HOUR_US);
             // What is refused while nothing has changed will be refused again: the admin's name may be taken.
             let is_refused = refused.is_some_and(|(at, when): (_, Instant)| at == key && when.elapsed() < LOOK_EVERY);
             if seen != Some(key) && !is_refused {
@@ -122,6 +125,12 @@ fn missing(view: &State, first: &FirstThings) -> Vec<Action> {
         let draft = Box::new(draft.as_ref().clone());
         actions.push(Action::ImportCatalog { draft, expected_revision: Some(0) });
     }
+    if view.presence_key().is_none() {
+        match presence_code::draw_secret() {
+            Ok(secret) => actions.push(Action::SetPresenceKey { secret }),
+            Err(error) => tracing::error!(%error, "no key for the codes of seats can be drawn"),
+        }
+    }
     actions.extend(view.catalog().branches().filter_map(|(id, _)| missing_days(view, id)));
     actions
 }
@@ -146,5 +155,41 @@ fn missing_days(view: &State, id: BranchId) -> Option<Action> {
             tracing::error!(branch = %branch.slug, %error, "opening hours cannot be expanded");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use carrel_domain::format::{SnapshotReader, snapshot};
+    use carrel_domain::presence::PresenceKey;
+    use carrel_domain::request::{At, Request};
+
+    use super::*;
+
+    fn draws_a_key(view: &State) -> bool {
+        let wanted = missing(view, &FirstThings::default());
+        wanted.iter().any(|action| matches!(action, Action::SetPresenceKey { .. }))
+    }
+
+    #[test]
+    fn the_key_of_codes_is_drawn_once_and_by_whoever_leads_first() {
+        let mut state = State::default();
+        assert!(draws_a_key(&state));
+        // Two leaders may each have asked for it: the later key is everybody's.
+        for action in [missing(&state, &FirstThings::default()), missing(&state, &FirstThings::default())].concat() {
+            let at = At { index: state.at().index + 1, time: state.at().time };
+            state.apply(at, &Request::system(action)).reply.result.expect("the cluster may");
+        }
+        assert_eq!(state.presence_key().map(|key| key.revision), Some(2));
+        assert!(!draws_a_key(&state));
+        // Whoever leads next, from a snapshot, has it already.
+        let key: Option<PresenceKey> = state.presence_key().cloned();
+        let mut reader = SnapshotReader::default();
+        for chunk in snapshot(state) {
+            reader.read(&chunk).expect("a whole snapshot");
+        }
+        let restored = reader.finish().expect("a whole snapshot");
+        assert_eq!(restored.presence_key(), key.as_ref());
+        assert!(!draws_a_key(&restored));
     }
 }

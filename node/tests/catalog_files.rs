@@ -5,6 +5,7 @@ use std::fs;
 
 use carrel_node::catalog::campus::{SEED, generate};
 use carrel_node::catalog::{FAULTS_SHOWN_MAX, Faults, ReadError, read_csv, read_file, read_yaml, write_yaml};
+use carrel_node::convert::catalog::{from_draft, to_draft};
 use carrel_proto::v1;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -100,6 +101,31 @@ fn a_policy_may_be_another_with_a_difference() {
     let source = with("branches:", "  - { <<: *default, id: short, max_minutes: 60 }\nbranches:");
     let policies = read_yaml(&source).expect("no faults").policies;
     assert_eq!((policies[1].id.as_str(), policies[1].max_minutes, policies[1].grid_minutes), ("short", 60, 30));
+}
+
+#[test]
+fn rules_that_are_left_out_are_as_usual_and_meals_are_hours() {
+    let source =
+        with("    suspension_days: 3", "    suspension_days: 3\n    proof_required: true\n    max_per_week: 5");
+    let source = source.replace("    areas:", "    meals: \"12:00-13:30, 18:00-19:00\"\n    areas:");
+    let catalog = read_yaml(&source).expect("no faults");
+    let policy = &catalog.policies[0];
+    assert_eq!((policy.proof_required, policy.max_per_week, policy.hold_minutes), (Some(true), Some(5), None));
+    assert_eq!(catalog.branches[0].meals.as_ref().map(|meals| meals.spans.len()), Some(2));
+    assert_eq!(read_yaml(&write_yaml(&catalog)).expect("no faults"), catalog);
+    // Whoever imports it is told all of it.
+    let told = from_draft(&to_draft(&catalog).expect("no faults"));
+    assert_eq!((told.policies[0].hold_minutes, told.policies[0].away_minutes), (Some(2), Some(30)));
+    assert_eq!(read_yaml(&write_yaml(&told)).expect("no faults"), told);
+    assert_eq!(from_draft(&to_draft(&told).expect("no faults")), told);
+    assert_eq!(
+        faults(&source.replace("proof_required: true", "proof_required: maybe")),
+        ["16: proof_required: 'maybe' is neither true nor false"]
+    );
+    assert_eq!(
+        faults(&source.replace("max_per_week: 5", "max_per_week: 500")),
+        ["17: max_per_week: 500 is not between 0 and 100"]
+    );
 }
 
 #[test]
@@ -243,7 +269,7 @@ branches:
         "18: window_days: 1000 is not between 0 and 365",
         "19: grace_minutes: -1 is less than nothing",
         "28: display_name: it is missing",
-        "29: 'name' is not a field of a branch: they are id, display_name, time_zone, policy, hours, areas",
+        "29: 'name' is not a field of a branch: they are id, display_name, time_zone, policy, hours, meals, areas",
         "30: time_zone: there is no time zone 'Europe/Berln'",
         "31: policy: there is no policy 'defualt'",
         "33: '12:00-10:00' closes before it opens",

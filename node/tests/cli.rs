@@ -310,7 +310,7 @@ impl ReservationService for Service {
         self.state.lock().expect("not poisoned").seen.push((authorization, request));
         if seat.ends_with("/taken") {
             let free = v1::Seat { name: "branches/main/seats/free".into(), ..Default::default() };
-            let free = v1::Alternatives { seats: vec![free] };
+            let free = v1::Alternatives { seats: vec![free], ..Default::default() };
             return Err(refused(Code::FailedPrecondition, "SEAT_TAKEN", "the seat is taken", Some(free)));
         }
         let reservation = v1::Reservation { name: "reservations/1".into(), seat, ..Default::default() };
@@ -332,6 +332,71 @@ impl ReservationService for Service {
     }
 
     async fn check_in(&self, _: Request<v1::CheckInRequest>) -> Result<Response<v1::CheckInResponse>, Status> {
+        unused()
+    }
+
+    async fn hold_seat(&self, _: Request<v1::HoldSeatRequest>) -> Result<Response<v1::HoldSeatResponse>, Status> {
+        unused()
+    }
+
+    async fn confirm_reservation(
+        &self,
+        _: Request<v1::ConfirmReservationRequest>,
+    ) -> Result<Response<v1::ConfirmReservationResponse>, Status> {
+        unused()
+    }
+
+    async fn walk_in(&self, _: Request<v1::WalkInRequest>) -> Result<Response<v1::WalkInResponse>, Status> {
+        unused()
+    }
+
+    async fn create_group_reservation(
+        &self,
+        _: Request<v1::CreateGroupReservationRequest>,
+    ) -> Result<Response<v1::CreateGroupReservationResponse>, Status> {
+        unused()
+    }
+
+    async fn batch_create_reservations(
+        &self,
+        _: Request<v1::BatchCreateReservationsRequest>,
+    ) -> Result<Response<v1::BatchCreateReservationsResponse>, Status> {
+        unused()
+    }
+
+    async fn list_seat_reservations(
+        &self,
+        _: Request<v1::ListSeatReservationsRequest>,
+    ) -> Result<Response<v1::ListSeatReservationsResponse>, Status> {
+        unused()
+    }
+
+    async fn get_quota(&self, _: Request<v1::GetQuotaRequest>) -> Result<Response<v1::GetQuotaResponse>, Status> {
+        unused()
+    }
+
+    async fn step_away(&self, _: Request<v1::StepAwayRequest>) -> Result<Response<v1::StepAwayResponse>, Status> {
+        unused()
+    }
+
+    async fn extend_reservation(
+        &self,
+        _: Request<v1::ExtendReservationRequest>,
+    ) -> Result<Response<v1::ExtendReservationResponse>, Status> {
+        unused()
+    }
+
+    async fn reschedule_reservation(
+        &self,
+        _: Request<v1::RescheduleReservationRequest>,
+    ) -> Result<Response<v1::RescheduleReservationResponse>, Status> {
+        unused()
+    }
+
+    async fn report_empty_seat(
+        &self,
+        _: Request<v1::ReportEmptySeatRequest>,
+    ) -> Result<Response<v1::ReportEmptySeatResponse>, Status> {
         unused()
     }
 

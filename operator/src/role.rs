@@ -20,9 +20,11 @@ pub struct Right {
 }
 
 /// Applying an object asks for `patch`, and for `create` as well where it may not be there yet.
-pub const RIGHTS: [Right; 9] = [
+pub const RIGHTS: [Right; 11] = [
     right(GROUP, &["carrelclusters"], &["list", "watch"]),
     right(GROUP, &["carrelclusters/status"], &["patch"]),
+    right(GROUP, &["carrelrecoveries"], &["list", "watch"]),
+    right(GROUP, &["carrelrecoveries/status"], &["patch"]),
     // Deleted around its pods, when volumes grow.
     right("apps", &["statefulsets"], &["get", "list", "watch", "create", "patch", "delete"]),
     right("", &["pods"], &["get", "list", "watch", "patch", "delete"]),

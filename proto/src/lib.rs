@@ -4,6 +4,7 @@
 
 pub mod client;
 
+#[allow(clippy::large_enum_variant, reason = "generated; an event is on its way from one place to the next")]
 pub mod v1 {
     //! `carrel.v1`: what people and programs call.
     tonic::include_proto!("carrel.v1");

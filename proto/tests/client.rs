@@ -223,6 +223,7 @@ async fn reserve(client: &Client, request_id: &str) -> Result<v1::Reservation, C
         request_id: request_id.into(),
         seat: "branches/main/seats/a".into(),
         interval: None,
+        ..Default::default()
     };
     Ok(client.create_reservation(request).await?.reservation.expect("the test server sends one"))
 }
@@ -376,6 +377,71 @@ impl ReservationService for Service {
     }
 
     async fn check_in(&self, _: Request<v1::CheckInRequest>) -> Result<Response<v1::CheckInResponse>, Status> {
+        unused()
+    }
+
+    async fn hold_seat(&self, _: Request<v1::HoldSeatRequest>) -> Result<Response<v1::HoldSeatResponse>, Status> {
+        unused()
+    }
+
+    async fn confirm_reservation(
+        &self,
+        _: Request<v1::ConfirmReservationRequest>,
+    ) -> Result<Response<v1::ConfirmReservationResponse>, Status> {
+        unused()
+    }
+
+    async fn walk_in(&self, _: Request<v1::WalkInRequest>) -> Result<Response<v1::WalkInResponse>, Status> {
+        unused()
+    }
+
+    async fn create_group_reservation(
+        &self,
+        _: Request<v1::CreateGroupReservationRequest>,
+    ) -> Result<Response<v1::CreateGroupReservationResponse>, Status> {
+        unused()
+    }
+
+    async fn batch_create_reservations(
+        &self,
+        _: Request<v1::BatchCreateReservationsRequest>,
+    ) -> Result<Response<v1::BatchCreateReservationsResponse>, Status> {
+        unused()
+    }
+
+    async fn list_seat_reservations(
+        &self,
+        _: Request<v1::ListSeatReservationsRequest>,
+    ) -> Result<Response<v1::ListSeatReservationsResponse>, Status> {
+        unused()
+    }
+
+    async fn get_quota(&self, _: Request<v1::GetQuotaRequest>) -> Result<Response<v1::GetQuotaResponse>, Status> {
+        unused()
+    }
+
+    async fn step_away(&self, _: Request<v1::StepAwayRequest>) -> Result<Response<v1::StepAwayResponse>, Status> {
+        unused()
+    }
+
+    async fn extend_reservation(
+        &self,
+        _: Request<v1::ExtendReservationRequest>,
+    ) -> Result<Response<v1::ExtendReservationResponse>, Status> {
+        unused()
+    }
+
+    async fn reschedule_reservation(
+        &self,
+        _: Request<v1::RescheduleReservationRequest>,
+    ) -> Result<Response<v1::RescheduleReservationResponse>, Status> {
+        unused()
+    }
+
+    async fn report_empty_seat(
+        &self,
+        _: Request<v1::ReportEmptySeatRequest>,
+    ) -> Result<Response<v1::ReportEmptySeatResponse>, Status> {
         unused()
     }
 

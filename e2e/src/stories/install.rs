@@ -56,7 +56,12 @@ async fn book(client: &Client) -> anyhow::Result<()> {
     let mut tick = tokio::time::interval(Duration::from_millis(50));
     loop {
         tick.tick().await;
-        let request = v1::CreateReservationRequest { request_id: new_request_id(), seat: seat.clone(), interval };
+        let request = v1::CreateReservationRequest {
+            request_id: new_request_id(),
+            seat: seat.clone(),
+            interval,
+            ..v1::CreateReservationRequest::default()
+        };
         match client.create_reservation(request).await {
             Ok(_) => return Ok(()),
             // The catalogue is imported, and its days expanded, in the first moments.

@@ -79,32 +79,51 @@ impl State {
         fx: &mut Effects,
     ) -> Result<Reply, Refusal> {
         let seat = self.find_seat(seat)?;
-        let entry = self.catalog.seat(seat);
-        let actor = self.accounts.user(by).ok_or(Refusal::SessionExpired)?;
-        let policy = self.catalog.policy(self.policy_of(seat));
-        let holder = match person {
-            Some(name) if actor.role == Role::Kiosk || actor.role.runs_branch(entry.branch) => {
-                self.accounts.find(name).ok_or(Refusal::UserNotFound)?.id
-            }
-            Some(name) if self.accounts.find(name).map(|user| user.id) != Some(by) => {
-                return Err(Refusal::NotPermitted);
-            }
-            Some(_) | None => by,
-        };
-        let start = self.slot_start(entry.branch, policy, fx.now())?;
-        let too_short = Refusal::TooShort { min_minutes: policy.min_minutes };
-        let interval = Interval::new(start, end).map_err(|_| too_short)?;
-        let user = self.accounts.user(holder).ok_or(Refusal::SessionExpired)?;
-        let (area, way) = (entry.area, Way::WalkIn);
-        let wanted = Wanted { user, area, interval, way, instead_of: None, now: fx.now() };
+        let holder = self.walk_in_holder(by, seat, person)?;
+        let wanted = self.walk_in_wanted(holder, seat, end, fx.now())?;
         self.may_have(&wanted, &mut Failing::First)?;
         self.may_be_given(&wanted, seat, &mut Failing::First)?;
+        let (interval, way, policy) = (wanted.interval, wanted.way, self.catalog.policy(self.policy_of(seat)));
         if policy.proof_required && holder == by && !self.is_proven(seat, proof, fx.now()) {
             return Err(Refusal::PresenceNotProven);
         }
         let claim = self.grant(seat, holder, interval, way, Origin::WalkIn, ClaimState::CheckedIn);
         let id = self.add_granted(by, claim, fx);
         Ok(Reply::Claim(self.claim_view_of(id)))
+    }
+
+    /// Who sits down: at a kiosk or by staff, whoever is named.
+    pub(crate) fn walk_in_holder(
+        &self,
+        by: UserId,
+        seat: SeatId,
+        person: Option<&UserName>,
+    ) -> Result<UserId, Refusal> {
+        let actor = self.accounts.user(by).ok_or(Refusal::SessionExpired)?;
+        match person {
+            Some(name) if actor.role == Role::Kiosk || actor.role.runs_branch(self.catalog.seat(seat).branch) => {
+                Ok(self.accounts.find(name).ok_or(Refusal::UserNotFound)?.id)
+            }
+            Some(name) if self.accounts.find(name).map(|user| user.id) != Some(by) => Err(Refusal::NotPermitted),
+            Some(_) | None => Ok(by),
+        }
+    }
+
+    /// From the slot now running on.
+    pub(crate) fn walk_in_wanted(
+        &self,
+        holder: UserId,
+        seat: SeatId,
+        end: Timestamp,
+        now: Timestamp,
+    ) -> Result<Wanted<'_>, Refusal> {
+        let entry = self.catalog.seat(seat);
+        let policy = self.catalog.policy(self.policy_of(seat));
+        let start = self.slot_start(entry.branch, policy, now)?;
+        let too_short = Refusal::TooShort { min_minutes: policy.min_minutes };
+        let interval = Interval::new(start, end).map_err(|_| too_short)?;
+        let user = self.accounts.user(holder).ok_or(Refusal::SessionExpired)?;
+        Ok(Wanted { user, area: entry.area, interval, way: Way::WalkIn, instead_of: None, now })
     }
 
     fn grant(

@@ -101,6 +101,11 @@ pub enum Change {
         stream: Stream,
         position: Position,
     },
+    Block {
+        user: UserId,
+        other: UserId,
+        is_blocked: bool,
+    },
 }
 
 /// An account without its secrets.

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use crate::id::{AreaId, SeatId, UserId};
+use crate::id::{AreaId, ClaimId, SeatId, UserId};
 use crate::query::SeatView;
 use crate::refusal::Refusal;
-use crate::request::Wish;
-use crate::rules::{Failing, Wanted};
+use crate::request::{SeatName, Wish};
+use crate::rules::{Failing, Wanted, Way};
 use crate::state::State;
+use crate::text::UserName;
 use crate::time::{Interval, MINUTE_US, Timestamp};
 
 /// Most alternatives to one wish.
@@ -48,13 +49,74 @@ impl State {
         let seats = self.areas_of(need.place).into_iter().flat_map(|area| self.seats_of(need.place, area));
         let seat = seats.copied().find(|&seat| self.fits(&need, seat)).ok_or(Refusal::SeatNotFound)?;
         let area = self.catalog.seat(seat).area;
-        let wanted = Wanted { user, area, interval: wish.interval, way, instead_of: None, now };
+        self.explain_wanted(&Wanted { user, area, interval: wish.interval, way, instead_of: None, now }, seat)
+    }
+
+    /// What stands against another seat or time for a claim, or a later end. Alternatives are those of an exchange.
+    ///
+    /// # Errors
+    /// If there is no such claim or seat, or the claim is not `by`'s to change.
+    pub fn explain_change(
+        &self,
+        by: UserId,
+        id: ClaimId,
+        seat: Option<&SeatName>,
+        interval: Interval,
+    ) -> Result<Explanation, Refusal> {
+        let claim = self.claim_for(by, id)?;
+        let holder = claim.holder.ok_or(Refusal::NotPermitted)?;
+        let user = self.accounts.user(holder).ok_or(Refusal::UserNotFound)?;
+        let new_seat = seat.map(|seat| self.find_seat(seat)).transpose()?.unwrap_or(claim.seat);
+        let is_longer = new_seat == claim.seat && interval.start() == claim.interval.start();
+        let way = match (claim.exempt && holder != by, is_longer) {
+            (false, false) => Way::Ahead,
+            (false, true) => Way::Extension,
+            (true, false) => Way::Exempt,
+            (true, true) => Way::ExemptExtension,
+        };
+        let (area, now) = (self.catalog.seat(new_seat).area, self.at.time.plus_us(1));
+        self.explain_wanted(&Wanted { user, area, interval, way, instead_of: Some(id), now }, new_seat)
+    }
+
+    /// What stands against sitting down now.
+    ///
+    /// # Errors
+    /// If there is no such seat or person, or nothing could start now and end then.
+    pub fn explain_walk_in(
+        &self,
+        by: UserId,
+        seat: &SeatName,
+        end: Timestamp,
+        person: Option<&UserName>,
+    ) -> Result<Explanation, Refusal> {
+        let seat = self.find_seat(seat)?;
+        let holder = self.walk_in_holder(by, seat, person)?;
+        self.explain_wanted(&self.walk_in_wanted(holder, seat, end, self.at.time.plus_us(1))?, seat)
+    }
+
+    fn explain_wanted(&self, wanted: &Wanted<'_>, seat: SeatId) -> Result<Explanation, Refusal> {
         let mut failing = Failing::All(Vec::new());
-        self.may_have(&wanted, &mut failing)?;
-        self.may_be_given(&wanted, seat, &mut failing)?;
+        self.may_have(wanted, &mut failing)?;
+        self.may_be_given(wanted, seat, &mut failing)?;
         let Failing::All(failing) = failing else { unreachable!("explaining hears of every check") };
-        let alternatives = self.alternatives_to(&wanted, seat);
+        let alternatives = match wanted.way {
+            _ if failing.is_empty() => Vec::new(),
+            Way::Extension | Way::ExemptExtension => self.earlier_end(wanted, seat).into_iter().collect(),
+            Way::Ahead | Way::WalkIn | Way::Exempt => self.alternatives_to(wanted, seat),
+        };
         Ok(Explanation { failing, alternatives })
+    }
+
+    /// Instead of a later end the latest that there is.
+    fn earlier_end(&self, wanted: &Wanted<'_>, seat: SeatId) -> Option<Alternative> {
+        let current = wanted.instead_of.and_then(|id| self.claims.get(id))?.interval;
+        let policy = self.catalog.policy(self.catalog.area(wanted.area).policy);
+        let grid_us = i64::from(policy.grid_minutes) * MINUTE_US;
+        let slots = (wanted.interval.end().0.saturating_sub(current.end().0) / grid_us).min(STARTS_TRIED);
+        let until = |slots: i64| Interval::new(current.start(), current.end().plus_us(slots * grid_us)).ok();
+        let granted = |&interval: &Interval| self.is_granted(&Wanted { interval, ..*wanted }, seat);
+        let interval = (1..=slots).rev().filter_map(until).find(granted)?;
+        Some(Alternative { seat: self.seat_view_for(seat, interval), interval })
     }
 
     /// Another seat at the same time, the same seat at another time, another seat nearby at another time: what there is

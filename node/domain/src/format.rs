@@ -15,7 +15,7 @@ use crate::account::{Live, Session, User};
 use crate::catalog::Catalog;
 use crate::claim::Claim;
 use crate::deadline::Due;
-use crate::id::{BranchId, Position, RequestId, TokenDigest};
+use crate::id::{BranchId, Position, RequestId, TokenDigest, UserId};
 use crate::import::KeptDay;
 use crate::inbox::{Item, Stream};
 use crate::outbox::Kept;
@@ -89,6 +89,8 @@ enum Part {
     Projected(u64),
     /// What it does not have yet; oldest first.
     Told(u64, Kept),
+    /// Whom somebody has blocked.
+    Blocks(UserId, Vec<UserId>),
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -135,6 +137,7 @@ fn parts(state: State) -> impl Iterator<Item = Part> + Send + 'static {
         .chain(waitlist.waits.into_iter().map(|(_, wait)| Part::Wait(wait)))
         .chain(inbox.items.into_iter().map(|((stream, position), item)| Part::Item(stream, position, item)))
         .chain(inbox.let_go.into_iter().map(|(stream, position)| Part::LetGo(stream, position)))
+        .chain(inbox.blocks.into_iter().map(|(user, blocked)| Part::Blocks(user, blocked)))
         .chain(records.into_kept().map(record))
         .chain(outbox.through.map(Part::Projected))
         .chain(outbox.kept.into_iter().map(|(index, kept)| Part::Told(index, kept)))
@@ -222,11 +225,9 @@ impl SnapshotReader {
             }
             (Progress::Parts, Part::Claim(claim)) => take_claim(state, claim)?,
             (Progress::Parts, Part::Wait(wait)) => take_wait(state, wait),
-            (Progress::Parts, Part::Item(stream, position, item)) => {
-                if stream == Stream::Everyone {
-                    state.inbox.everyone_count += 1;
-                }
-                state.inbox.items.insert((stream, position), item);
+            (Progress::Parts, Part::Item(stream, position, item)) => take_item(state, stream, position, item),
+            (Progress::Parts, Part::Blocks(user, blocked)) => {
+                state.inbox.blocks.insert(user, blocked);
             }
             (Progress::Parts, Part::LetGo(stream, position)) => {
                 state.inbox.let_go.insert(stream, position);
@@ -281,6 +282,18 @@ fn insert_disjoint(book: &mut Vec<Live>, live: Live) -> Result<(), DecodeError> 
     }
     book.insert(index, live);
     Ok(())
+}
+
+/// People come before their items.
+fn take_item(state: &mut State, stream: Stream, position: Position, item: Arc<Item>) {
+    if let Stream::User(id) = stream
+        && item.is_to_be_read_in(stream)
+        && state.accounts.user(id).is_some_and(|user| position > user.read_up_to)
+    {
+        let unread = state.inbox.unread_of(id) + 1;
+        state.inbox.count_unread(id, unread);
+    }
+    state.inbox.insert(stream, position, item);
 }
 
 fn take_wait(state: &mut State, wait: Arc<Wait>) {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet, Vector};
 use serde::{Deserialize, Serialize};
 
 use crate::account::Role;
@@ -14,12 +14,21 @@ use crate::refusal::Refusal;
 use crate::reply::Reply;
 use crate::request::At;
 use crate::state::State;
-use crate::text::{MessageText, UserName};
-use crate::time::{MINUTE_US, Timestamp};
+use crate::text::{MessageText, Title, UserName};
+use crate::time::{DAY_US, MINUTE_US, Timestamp};
 
 /// The oldest item of a stream goes when there would be more.
 pub const ITEMS_PER_STREAM_MAX: u32 = 1_000;
 pub const RECIPIENTS_MAX: usize = 16;
+/// What is older is let go of, read or not.
+pub const KEPT_DAYS: i64 = 180;
+const KEPT_US: i64 = KEPT_DAYS * DAY_US;
+/// More than an entry adds to any one stream, and few enough that none takes long.
+const LET_GO_PER_ENTRY: usize = 32;
+/// People whom one person has blocked.
+pub const BLOCKS_MAX: u32 = 200;
+/// Admins who are shown a report.
+const REPORT_READERS_MAX: usize = 16;
 /// Within which the sender may take a message back.
 pub const UNSEND_US: i64 = 15 * MINUTE_US;
 
@@ -94,6 +103,17 @@ pub enum ItemKind {
     StrikeWaived {
         claim: ClaimId,
     },
+    /// What its sender has taken back: whoever has shown it takes it away. Is never unread itself.
+    Unsent {
+        message: Position,
+    },
+    /// To admins: what somebody who got it thinks that they should see.
+    Reported {
+        reporter: UserId,
+        sender: UserId,
+        text: MessageText,
+        reason: Title,
+    },
 }
 
 impl Item {
@@ -106,18 +126,79 @@ impl Item {
             _ => true,
         }
     }
+
+    /// Whether somebody has to read it.
+    pub(crate) fn is_to_be_read_in(&self, stream: Stream) -> bool {
+        self.is_shown_in(stream) && !matches!(self.kind, ItemKind::Unsent { .. })
+    }
 }
 
+/// Invariant: everything but `items`, `let_go` and `blocks` follows from the items and from who has read how far.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Inbox {
     pub items: OrdMap<(Stream, Position), Arc<Item>>,
     pub everyone_count: u32,
+    /// Of announcements, in order: how many are unread is a place in here.
+    pub announced: Vector<Position>,
+    /// Of people's own streams; nobody who has none.
+    pub unread: OrdMap<UserId, u32>,
+    /// All items by age, the oldest first, for those that are kept for long enough.
+    pub by_age: OrdSet<(Position, Stream)>,
+    /// Whose messages somebody does not get.
+    pub blocks: OrdMap<UserId, Vec<UserId>>,
     /// The newest item that a full stream had to let go of: whoever has seen less than that has missed something.
     /// Nothing for streams that never were full. Invariant: older than everything that the stream holds.
     pub let_go: OrdMap<Stream, Position>,
 }
 
 impl Inbox {
+    /// With all that follows from it but the count of the unread.
+    pub fn insert(&mut self, stream: Stream, position: Position, item: Arc<Item>) {
+        if stream == Stream::Everyone {
+            self.everyone_count += 1;
+            self.announced.push_back(position);
+        }
+        self.by_age.insert((position, stream));
+        self.items.insert((stream, position), item);
+    }
+
+    fn take(&mut self, stream: Stream, position: Position) -> Option<Arc<Item>> {
+        let item = self.items.remove(&(stream, position))?;
+        self.by_age.remove(&(position, stream));
+        if stream == Stream::Everyone {
+            self.everyone_count -= 1;
+            if let Ok(place) = self.announced.binary_search(&position) {
+                self.announced.remove(place);
+            }
+        }
+        Some(item)
+    }
+
+    /// Announcements behind a position.
+    pub fn announced_after(&self, position: Position) -> usize {
+        let place = match self.announced.binary_search(&position) {
+            Ok(place) => place + 1,
+            Err(place) => place,
+        };
+        self.announced.len() - place
+    }
+
+    pub fn count_unread(&mut self, user: UserId, count: u32) {
+        if count == 0 {
+            self.unread.remove(&user);
+        } else {
+            self.unread.insert(user, count);
+        }
+    }
+
+    pub fn unread_of(&self, user: UserId) -> u32 {
+        self.unread.get(&user).copied().unwrap_or(0)
+    }
+
+    fn is_blocked(&self, blocker: UserId, other: UserId) -> bool {
+        self.blocks.get(&blocker).is_some_and(|blocked| blocked.contains(&other))
+    }
+
     pub fn of(&self, stream: Stream, after: Position) -> impl Iterator<Item = (Position, &Arc<Item>)> {
         use std::ops::Bound::{Excluded, Included};
         let end = (stream, Position::end_of(u64::MAX));
@@ -153,7 +234,10 @@ impl State {
         let position = fx.next_position();
         let kind = ItemKind::Message { sender: by, recipients: ids.clone(), text: text.clone() };
         let item = Arc::new(Item { at: fx.at(), kind });
-        for recipient in ids.iter().filter(|&&id| id != by) {
+        // Who has blocked the sender gets nothing, and the sender is not told.
+        let reached: Vec<UserId> =
+            ids.iter().copied().filter(|&id| id != by && !self.inbox.is_blocked(id, by)).collect();
+        for recipient in &reached {
             self.append(Stream::User(*recipient), position, item.clone(), fx);
         }
         self.append(Stream::User(by), position, item.clone(), fx);
@@ -181,12 +265,92 @@ impl State {
         let item = self.inbox.items.get(&(Stream::User(by), position)).ok_or(Refusal::MessageNotFound)?.clone();
         let ItemKind::Message { sender, recipients, .. } = &item.kind else { return Err(Refusal::MessageNotFound) };
         if *sender == by && fx.now() < item.at.time.plus_us(UNSEND_US) {
-            for &recipient in recipients {
-                self.remove(Stream::User(recipient), position, fx);
+            let tombstone_at = fx.next_position();
+            let tombstone = Arc::new(Item { at: fx.at(), kind: ItemKind::Unsent { message: position } });
+            for &recipient in recipients.iter().filter(|&&recipient| recipient != by) {
+                if self.remove(Stream::User(recipient), position, fx) {
+                    self.append(Stream::User(recipient), tombstone_at, tombstone.clone(), fx);
+                }
             }
         }
         self.remove(Stream::User(by), position, fx);
         Ok(Reply::Done)
+    }
+
+    /// For the admins to see; whoever reports a message is rid of it.
+    pub(crate) fn report_message(
+        &mut self,
+        by: UserId,
+        position: Position,
+        reason: &Title,
+        fx: &mut Effects,
+    ) -> Result<Reply, Refusal> {
+        let item = self.inbox.items.get(&(Stream::User(by), position)).ok_or(Refusal::MessageNotFound)?.clone();
+        let ItemKind::Message { sender, text, .. } = &item.kind else { return Err(Refusal::MessageNotFound) };
+        if *sender == by {
+            return Err(Refusal::NotPermitted);
+        }
+        let (sender, text, reason) = (*sender, text.clone(), reason.clone());
+        let kind = ItemKind::Reported { reporter: by, sender, text, reason };
+        let (report_at, report) = (fx.next_position(), Arc::new(Item { at: fx.at(), kind }));
+        let admins = self.accounts.users.iter().flatten().filter(|user| user.role == Role::Admin).map(|user| user.id);
+        for admin in admins.take(REPORT_READERS_MAX).collect::<Vec<_>>() {
+            self.append(Stream::User(admin), report_at, report.clone(), fx);
+        }
+        self.remove(Stream::User(by), position, fx);
+        Ok(Reply::Done)
+    }
+
+    pub(crate) fn block(&mut self, by: UserId, name: &UserName, fx: &mut Effects) -> Result<Reply, Refusal> {
+        self.accounts.user(by).ok_or(Refusal::SessionExpired)?;
+        let other = self.accounts.find(name).ok_or(Refusal::UserNotFound)?.id;
+        if other == by {
+            return Err(Refusal::NotPermitted);
+        }
+        let mut blocked = self.inbox.blocks.get(&by).cloned().unwrap_or_default();
+        if blocked.contains(&other) {
+            return Ok(Reply::Done);
+        }
+        // Whose account is gone writes to nobody any more.
+        blocked.retain(|&id| self.accounts.user(id).is_some());
+        if blocked.len() >= BLOCKS_MAX as usize {
+            return Err(Refusal::TooManyBlocks { max: BLOCKS_MAX });
+        }
+        blocked.push(other);
+        self.inbox.blocks.insert(by, blocked);
+        fx.happened(Change::Block { user: by, other, is_blocked: true });
+        Ok(Reply::Done)
+    }
+
+    pub(crate) fn unblock(&mut self, by: UserId, name: &UserName, fx: &mut Effects) -> Result<Reply, Refusal> {
+        self.accounts.user(by).ok_or(Refusal::SessionExpired)?;
+        let other = self.accounts.find(name).ok_or(Refusal::UserNotFound)?.id;
+        let mut blocked = self.inbox.blocks.get(&by).cloned().unwrap_or_default();
+        let Some(place) = blocked.iter().position(|&id| id == other) else { return Ok(Reply::Done) };
+        blocked.remove(place);
+        if blocked.is_empty() {
+            self.inbox.blocks.remove(&by);
+        } else {
+            self.inbox.blocks.insert(by, blocked);
+        }
+        fx.happened(Change::Block { user: by, other, is_blocked: false });
+        Ok(Reply::Done)
+    }
+
+    /// What is older than anybody looks back goes, a few items with each entry.
+    pub(crate) fn let_go_of_old_items(&mut self, fx: &mut Effects) {
+        for _ in 0..LET_GO_PER_ENTRY {
+            let Some(&(position, stream)) = self.inbox.by_age.get_min() else { return };
+            let Some(item) = self.inbox.items.get(&(stream, position)) else { return };
+            if fx.now() < item.at.time.plus_us(KEPT_US) {
+                return;
+            }
+            let is_shown = item.is_shown_in(stream);
+            self.remove(stream, position, fx);
+            if is_shown {
+                self.inbox.let_go.insert(stream, position);
+            }
+        }
     }
 
     pub(crate) fn advance_read_cursor(
@@ -200,6 +364,9 @@ impl State {
         let user = self.accounts.user_mut(by).ok_or(Refusal::SessionExpired)?;
         if user.read_up_to < up_to {
             let before = std::mem::replace(&mut user.read_up_to, up_to);
+            let stream = Stream::User(by);
+            let unread = self.inbox.of(stream, up_to).filter(|(_, item)| item.is_to_be_read_in(stream)).count() as u32;
+            self.inbox.count_unread(by, unread);
             fx.happened(Change::ReadUpTo { user: by, before, after: up_to });
         }
         Ok(Reply::Unread { count: self.unread_count(by) })
@@ -209,20 +376,29 @@ impl State {
         let stream = Stream::User(user);
         let positions: Vec<_> = self.inbox.of(stream, Position::default()).map(|(position, _)| position).collect();
         for position in positions {
-            self.inbox.items.remove(&(stream, position));
+            self.inbox.take(stream, position);
         }
         self.inbox.let_go.remove(&stream);
+        self.inbox.blocks.remove(&user);
+        self.inbox.count_unread(user, 0);
     }
 
     fn append(&mut self, stream: Stream, position: Position, item: Arc<Item>, fx: &mut Effects) {
-        let count = match stream {
-            Stream::Everyone => Some(&mut self.inbox.everyone_count),
-            Stream::User(user) => self.accounts.user_mut(user).map(|user| &mut user.item_count),
+        let is_to_be_read = item.is_to_be_read_in(stream);
+        let is_full = match stream {
+            Stream::Everyone => self.inbox.everyone_count >= ITEMS_PER_STREAM_MAX,
+            Stream::User(id) => {
+                let Some(user) = self.accounts.user_mut(id) else { return };
+                user.item_count += 1;
+                let is_full = user.item_count > ITEMS_PER_STREAM_MAX;
+                if is_to_be_read && position > user.read_up_to {
+                    let unread = self.inbox.unread_of(id) + 1;
+                    self.inbox.count_unread(id, unread);
+                }
+                is_full
+            }
         };
-        let Some(count) = count else { return };
-        *count += 1;
-        let is_full = *count > ITEMS_PER_STREAM_MAX;
-        self.inbox.items.insert((stream, position), item);
+        self.inbox.insert(stream, position, item);
         fx.happened(Change::ItemAppended { stream, position });
         if is_full {
             let oldest = self.inbox.of(stream, Position::default()).next();
@@ -235,18 +411,19 @@ impl State {
         }
     }
 
-    fn remove(&mut self, stream: Stream, position: Position, fx: &mut Effects) {
-        if self.inbox.items.remove(&(stream, position)).is_none() {
-            return;
-        }
-        match stream {
-            Stream::Everyone => self.inbox.everyone_count -= 1,
-            Stream::User(user) => {
-                if let Some(user) = self.accounts.user_mut(user) {
-                    user.item_count -= 1;
-                }
+    /// Whether it was there.
+    fn remove(&mut self, stream: Stream, position: Position, fx: &mut Effects) -> bool {
+        let Some(item) = self.inbox.take(stream, position) else { return false };
+        if let Stream::User(id) = stream
+            && let Some(user) = self.accounts.user_mut(id)
+        {
+            user.item_count -= 1;
+            if item.is_to_be_read_in(stream) && position > user.read_up_to {
+                let unread = self.inbox.unread_of(id) - 1;
+                self.inbox.count_unread(id, unread);
             }
         }
         fx.happened(Change::ItemRemoved { stream, position });
+        true
     }
 }

@@ -68,7 +68,34 @@ pub fn code_message(seat: SeatId, shown_at: Timestamp) -> [u8; 12] {
     message
 }
 
+/// What a seat shows, and until when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownCode {
+    pub seat: SeatId,
+    pub shown_at: Timestamp,
+    pub until: Timestamp,
+    pub secret: PresenceSecret,
+}
+
 impl State {
+    /// For a kiosk, or for staff of the branch, and for nobody else: whoever sees the code from elsewhere is not there.
+    /// None until a key was drawn.
+    ///
+    /// # Errors
+    /// If there is no such seat, or its code is not the viewer's to see.
+    pub fn shown_code(&self, viewer: UserId, seat: &SeatName) -> Result<Option<ShownCode>, Refusal> {
+        let user = self.accounts.user(viewer).ok_or(Refusal::SessionExpired)?;
+        let branch = self.catalog.find_branch(seat.branch.as_str());
+        if user.role != Role::Kiosk && !branch.is_some_and(|branch| user.role.runs_branch(branch)) {
+            return Err(Refusal::NotPermitted);
+        }
+        let seat = self.find_seat(seat)?;
+        let [shown_at, _] = codes_at(self.at.time);
+        let until = shown_at.plus_us(CODE_SHOWN_US);
+        let code = |key: &PresenceKey| ShownCode { seat, shown_at, until, secret: key.secret.clone() };
+        Ok(self.presence_key.as_ref().map(code))
+    }
+
     /// For whoever shows codes and recognises them.
     #[must_use]
     pub fn presence_key(&self) -> Option<&PresenceKey> {

@@ -76,6 +76,7 @@ pub enum Refusal {
     // Messages.
     RecipientNotFound { position: u32 },
     MessageNotFound,
+    TooManyBlocks { max: u32 },
 }
 
 impl Refusal {
@@ -138,7 +139,8 @@ impl Refusal {
             | Self::TooManyWaits { .. }
             | Self::AlreadyWaiting
             | Self::RecipientNotFound { .. }
-            | Self::MessageNotFound => true,
+            | Self::MessageNotFound
+            | Self::TooManyBlocks { .. } => true,
         }
     }
 }

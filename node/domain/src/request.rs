@@ -240,6 +240,18 @@ actions! {
     Projected {
         through: u64,
     },
+    /// No messages from this person any more.
+    Block {
+        name: UserName,
+    },
+    Unblock {
+        name: UserName,
+    },
+    /// To the admins.
+    ReportMessage {
+        message: Position,
+        reason: Title,
+    },
 }
 
 /// What somebody wants to book.

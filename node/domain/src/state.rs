@@ -47,6 +47,7 @@ impl State {
         let at = self.advance(at);
         let mut fx = Effects::new(at);
         self.fire_deadlines_until_now(&mut fx);
+        self.let_go_of_old_items(&mut fx);
         let reply = self.answer(request, &mut fx);
         self.evict_records(fx.now());
         let events = fx.into_events();
@@ -201,6 +202,9 @@ impl State {
             Action::Broadcast { text } => self.broadcast(by, text, fx),
             Action::DeleteMessage { message } => self.delete_message(by, *message, fx),
             Action::AdvanceReadCursor { up_to } => self.advance_read_cursor(by, *up_to, fx),
+            Action::Block { name } => self.block(by, name, fx),
+            Action::Unblock { name } => self.unblock(by, name, fx),
+            Action::ReportMessage { message, reason } => self.report_message(by, *message, reason, fx),
         }
     }
 }

@@ -235,9 +235,12 @@ fn actions() -> Vec<Action> {
         Action::Suspend { name: amy.clone(), until, reason: reason() },
         Action::Unsuspend { name: amy.clone(), reason: reason() },
         Action::WaiveStrike { name: amy.clone(), claim, reason: reason() },
-        Action::SetAccessibility { name: amy, needs_accessible: true },
+        Action::SetAccessibility { name: amy.clone(), needs_accessible: true },
         Action::SetPresenceKey { secret: PresenceSecret([5; 32]) },
         Action::Projected { through: 4711 },
+        Action::Block { name: amy.clone() },
+        Action::Unblock { name: amy },
+        Action::ReportMessage { message: Position { index: 1_207, ordinal: 3 }, reason: reason() },
     ]
 }
 
@@ -329,6 +332,7 @@ fn refusals() -> Vec<Refusal> {
         R::StrikeNotFound,
         R::SuspensionInvalid { max_days: 365 },
         R::TooFlexible { max_starts: 48 },
+        R::TooManyBlocks { max: 200 },
     ]
 }
 

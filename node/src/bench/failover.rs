@@ -221,14 +221,23 @@ impl Patron {
         let (seat, interval) = self.ground.place(self.number, round);
         let start = interval.start_time;
         let request_id = new_request_id();
-        let request = v1::CreateReservationRequest { request_id, seat: seat.clone(), interval: Some(interval) };
+        let request = v1::CreateReservationRequest {
+            request_id,
+            seat: seat.clone(),
+            interval: Some(interval),
+            ..Default::default()
+        };
         let reservation = match account.client.create_reservation(request).await {
             Ok(answer) => answer.reservation.unwrap_or_default(),
             Err(error) => return self.ledger.failed.push((Instant::now(), error)),
         };
         self.ledger.at.push(Instant::now());
         self.ledger.booked.insert(reservation.name.clone(), Booked { seat, start, cancelled: false });
-        let request = v1::CancelReservationRequest { request_id: new_request_id(), name: reservation.name.clone() };
+        let request = v1::CancelReservationRequest {
+            request_id: new_request_id(),
+            name: reservation.name.clone(),
+            ..Default::default()
+        };
         match account.client.cancel_reservation(request).await {
             Ok(_) => {
                 self.ledger.at.push(Instant::now());

@@ -422,13 +422,19 @@ impl Driver {
 
     async fn book(&self, account: &Account, round: usize, due: Instant, tally: &mut Tally) {
         let (seat, interval) = self.ground.place(self.number, round);
-        let request = v1::CreateReservationRequest { request_id: new_request_id(), seat, interval: Some(interval) };
+        let request = v1::CreateReservationRequest {
+            request_id: new_request_id(),
+            seat,
+            interval: Some(interval),
+            ..Default::default()
+        };
         let answer = account.client.create_reservation(request).await;
         tally.note(due, &answer);
         let Some(reservation) = answer.ok().and_then(|answer| answer.reservation) else { return };
         tally.writes += 1;
         tally.bookings += 1;
-        let request = v1::CancelReservationRequest { request_id: new_request_id(), name: reservation.name };
+        let request =
+            v1::CancelReservationRequest { request_id: new_request_id(), name: reservation.name, ..Default::default() };
         match account.client.cancel_reservation(request).await {
             Ok(_) => tally.writes += 1,
             Err(error) => tally.failed.note(&error),

@@ -56,6 +56,8 @@ mod tests {
             message: String::new(),
             metadata: BTreeMap::new(),
             alternatives: Vec::new(),
+            options: Vec::new(),
+            rules: Vec::new(),
         })
     }
 

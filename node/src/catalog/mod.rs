@@ -3,7 +3,7 @@
 //! ```yaml
 //! policies:
 //!   - id: default
-//!     grid_minutes: 30          # and every other field of a policy
+//!     grid_minutes: 30          # and every other field of a policy; the later ones may be left out
 //! branches:
 //!   - id: main                  # ids: lower-case letters, digits and '-'
 //!     display_name: Main Library
@@ -16,6 +16,7 @@
 //!       exceptions:             # single dates, before any week
 //!         2026-12-25: closed
 //!         2026-12-24: { display_name: Christmas Eve, hours: "08:00-12:00" }
+//!     meals: "12:00-13:30"      # every day; may be left out
 //!     areas:
 //!       - id: reading-room      # may have a policy and hours of its own
 //!         display_name: Reading Room

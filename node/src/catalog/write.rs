@@ -6,6 +6,7 @@ use carrel_proto::v1;
 
 use super::hours::{write_day, write_week};
 use crate::calendar;
+use crate::convert::policy;
 
 const HEADER: &str = "\
 # A catalogue of Carrel. Import it with: carrel catalog import FILE
@@ -15,6 +16,7 @@ const HEADER: &str = "\
 #
 # ids         lower-case letters, digits and '-'; of an area or a seat unique in its branch
 # policy      rules of booking: of a branch, or of an area that differs
+# meals       when people eat, every day, written like hours: who steps away then may take longer
 # hours       on the clock on the wall: an exception for the date, or else a period that contains it, or else the week;
 #             \"08:00-22:00\", \"08:00-12:00, 13:00-18:00\", closed; an area may have hours of its own
 # seats       power and monitor are short for amenities of that name; x and y are metres on the map of the area;
@@ -38,37 +40,15 @@ fn write_catalog(file: &mut String, catalog: &v1::Catalog) -> std::fmt::Result {
 }
 
 fn write_policy(file: &mut String, policy: &v1::Policy) -> std::fmt::Result {
-    let v1::Policy {
-        id,
-        grid_minutes,
-        min_minutes,
-        max_minutes,
-        window_days,
-        grace_minutes,
-        lead_minutes,
-        offer_minutes,
-        max_reservations,
-        max_minutes_per_day,
-        strikes_to_suspend,
-        strike_days,
-        suspension_days,
-    } = policy;
-    writeln!(file, "  - id: {}", text(id))?;
-    for (field, value, meaning) in [
-        ("grid_minutes", grid_minutes, "reservations start and end on this grid, counted from midnight"),
-        ("min_minutes", min_minutes, "shortest reservation"),
-        ("max_minutes", max_minutes, "longest reservation"),
-        ("window_days", window_days, "how far ahead one may book"),
-        ("grace_minutes", grace_minutes, "not checked in this long after the start: a no-show"),
-        ("lead_minutes", lead_minutes, "check-in opens this long before the start"),
-        ("offer_minutes", offer_minutes, "how long a waiter has to accept an offer"),
-        ("max_reservations", max_reservations, "live reservations of one person"),
-        ("max_minutes_per_day", max_minutes_per_day, "of one person"),
-        ("strikes_to_suspend", strikes_to_suspend, "no-shows within strike_days; 0: never"),
-        ("strike_days", strike_days, ""),
-        ("suspension_days", suspension_days, ""),
-    ] {
-        let line = format!("    {field}: {value}");
+    writeln!(file, "  - id: {}", text(&policy.id))?;
+    for &policy::Field { name, meaning, kind } in policy::FIELDS {
+        let value = match kind {
+            policy::Kind::Required { get, set: _ } => Some(get(policy).to_string()),
+            policy::Kind::Number { get, set: _ } => get(policy).map(|value| value.to_string()),
+            policy::Kind::Truth { get, set: _ } => get(policy).map(|value| value.to_string()),
+        };
+        let Some(value) = value else { continue };
+        let line = format!("    {name}: {value}");
         match meaning {
             "" => writeln!(file, "{line}")?,
             meaning => writeln!(file, "{line:<30} # {meaning}")?,
@@ -78,13 +58,16 @@ fn write_policy(file: &mut String, policy: &v1::Policy) -> std::fmt::Result {
 }
 
 fn write_branch(file: &mut String, branch: &v1::Branch) -> std::fmt::Result {
-    let v1::Branch { id, display_name, time_zone, policy, hours, areas } = branch;
+    let v1::Branch { id, display_name, time_zone, policy, hours, areas, meals } = branch;
     writeln!(file, "  - id: {}", text(id))?;
     writeln!(file, "    display_name: {}", text(display_name))?;
     writeln!(file, "    time_zone: {}", text(time_zone))?;
     writeln!(file, "    policy: {}", text(policy))?;
     if let Some(hours) = hours {
         write_hours(file, "    ", hours)?;
+    }
+    if let Some(meals) = meals {
+        writeln!(file, "    meals: {}", write_day(meals))?;
     }
     list(file, "    ", "areas", areas, write_area)
 }

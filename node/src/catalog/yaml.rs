@@ -14,6 +14,7 @@ use super::tree::{self, Key, Node, Value};
 use super::{Faults, LineFault};
 use crate::calendar;
 use crate::convert::catalog::{Told, shown, to_draft};
+use crate::convert::policy;
 
 /// The catalogue that `source` describes.
 ///
@@ -96,43 +97,28 @@ impl Reading {
     }
 
     fn policy(&mut self, index: usize, node: &Node) -> v1::Policy {
-        const FIELDS: [&str; 13] = [
-            "id",
-            "grid_minutes",
-            "min_minutes",
-            "max_minutes",
-            "window_days",
-            "grace_minutes",
-            "lead_minutes",
-            "offer_minutes",
-            "max_reservations",
-            "max_minutes_per_day",
-            "strikes_to_suspend",
-            "strike_days",
-            "suspension_days",
-        ];
+        let names: Vec<&str> = std::iter::once("id").chain(policy::FIELDS.iter().map(|field| field.name)).collect();
         let at = Place { policy: Some(index), ..Place::default() };
-        let Some(map) = self.map(node, &at, "a policy", &FIELDS) else { return v1::Policy::default() };
-        v1::Policy {
-            id: self.text(&map, "id"),
-            grid_minutes: self.number(&map, "grid_minutes"),
-            min_minutes: self.number(&map, "min_minutes"),
-            max_minutes: self.number(&map, "max_minutes"),
-            window_days: self.number(&map, "window_days"),
-            grace_minutes: self.number(&map, "grace_minutes"),
-            lead_minutes: self.number(&map, "lead_minutes"),
-            offer_minutes: self.number(&map, "offer_minutes"),
-            max_reservations: self.number(&map, "max_reservations"),
-            max_minutes_per_day: self.number(&map, "max_minutes_per_day"),
-            strikes_to_suspend: self.number(&map, "strikes_to_suspend"),
-            strike_days: self.number(&map, "strike_days"),
-            suspension_days: self.number(&map, "suspension_days"),
+        let Some(map) = self.map(node, &at, "a policy", &names) else { return v1::Policy::default() };
+        let mut policy = v1::Policy { id: self.text(&map, "id"), ..v1::Policy::default() };
+        for &policy::Field { name, meaning: _, kind } in policy::FIELDS {
+            match kind {
+                policy::Kind::Required { get: _, set } => set(&mut policy, self.number(&map, name)),
+                policy::Kind::Number { get: _, set } if map.get(name).is_some() => {
+                    set(&mut policy, self.number(&map, name));
+                }
+                policy::Kind::Truth { get: _, set } if map.get(name).is_some() => {
+                    set(&mut policy, self.truth(&map, name));
+                }
+                policy::Kind::Number { .. } | policy::Kind::Truth { .. } => {}
+            }
         }
+        policy
     }
 
     fn branch(&mut self, index: usize, node: &Node) -> v1::Branch {
         let at = Place { branch: Some(index), ..Place::default() };
-        let fields = ["id", "display_name", "time_zone", "policy", "hours", "areas"];
+        let fields = ["id", "display_name", "time_zone", "policy", "hours", "meals", "areas"];
         let Some(map) = self.map(node, &at, "a branch", &fields) else { return v1::Branch::default() };
         let hours = map.get("hours");
         if hours.is_none() {
@@ -150,6 +136,7 @@ impl Reading {
                 .enumerate()
                 .map(|(index, node)| self.area(&at, index, node))
                 .collect(),
+            meals: map.get("meals").and_then(|meals| self.day(meals)).filter(|meals| !meals.spans.is_empty()),
         }
     }
 

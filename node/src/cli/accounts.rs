@@ -10,11 +10,12 @@ use jiff::tz::TimeZone;
 
 use super::context::Context;
 use super::errors::Failure;
+use super::json;
 use super::names::{self, short};
 use super::pages::{self, PAGE_SIZE};
 use super::session::Session;
 use super::table::{counted, table, words};
-use super::time::shown;
+use super::time::{days_from_now, shown};
 
 /// Longer than any password the rules allow, short enough not to read a disk by mistake.
 const LONGEST_PASSWORD_BYTES: u64 = 64 << 10;
@@ -43,7 +44,9 @@ pub(super) enum Command {
     Logout,
     /// Show whose session this is
     Whoami,
-    /// List, delete and promote accounts
+    /// Print everything that is kept about you, as JSON
+    MyData,
+    /// List, delete, promote and suspend accounts
     #[command(subcommand)]
     Users(Users),
 }
@@ -75,6 +78,57 @@ pub(super) enum Users {
         #[arg(long = "branch", value_name = "B", value_parser = names::branch)]
         branches: Vec<String>,
     },
+    /// Allow somebody no new reservations for some days (staff)
+    #[command(after_help = "Example:\n  carrel users suspend amy --days 7 --reason 'left rubbish again'")]
+    Suspend {
+        /// Name of the account, for example amy
+        #[arg(value_parser = names::user)]
+        name: String,
+        /// For how many days
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=365))]
+        days: u16,
+        /// Why, for whoever asks later
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// End a suspension, and forgive what led to it (staff)
+    Unsuspend {
+        /// Name of the account, for example amy
+        #[arg(value_parser = names::user)]
+        name: String,
+        /// Why, for whoever asks later
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// List strikes: your own, or somebody's (staff)
+    Strikes {
+        /// Name of the account [default: your own]
+        #[arg(value_parser = names::user)]
+        name: Option<String>,
+    },
+    /// Forgive a strike (staff)
+    #[command(after_help = "Example:\n  carrel users waive amy 17 --reason 'the lift was stuck'")]
+    Waive {
+        /// Name of the account, for example amy
+        #[arg(value_parser = names::user)]
+        name: String,
+        /// Number of the reservation that the strike is for, for example 17
+        #[arg(value_name = "R", value_parser = names::reservation)]
+        reservation: String,
+        /// Why, for whoever asks later
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// Say whether somebody needs an accessible seat, and so may have those kept for them (staff)
+    NeedsAccessible {
+        /// Name of the account, for example amy
+        #[arg(value_parser = names::user)]
+        name: String,
+        /// Yes or no
+        #[arg(action = clap::ArgAction::Set)]
+        #[arg(value_parser = PossibleValuesParser::new(["yes", "no"]).map(|word| word == "yes"))]
+        needs_accessible: bool,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -90,6 +144,14 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failu
         Command::Login { name, password } => login(context, name, password.read(false)?).await,
         Command::Logout => logout(context).await,
         Command::Whoami => whoami(context).await,
+        Command::MyData => my_data(context).await,
+        Command::Users(Users::Suspend { name, days, reason }) => suspend(context, name, days, reason).await,
+        Command::Users(Users::Unsuspend { name, reason }) => unsuspend(context, name, reason).await,
+        Command::Users(Users::Strikes { name }) => strikes(context, name.unwrap_or_default()).await,
+        Command::Users(Users::Waive { name, reservation, reason }) => waive(context, name, reservation, reason).await,
+        Command::Users(Users::NeedsAccessible { name, needs_accessible }) => {
+            needs_accessible_seat(context, name, needs_accessible).await
+        }
         Command::Users(Users::List { glob }) => list_users(context, glob.unwrap_or_default()).await,
         Command::Users(Users::Delete { name }) => delete_user(context, name).await,
         Command::Users(Users::SetRole { name, role, branches }) => set_role(context, name, role, branches).await,
@@ -184,6 +246,64 @@ async fn set_role(context: &Context, name: String, role: v1::Role, branches: Vec
         let user = response.user.clone().unwrap_or_default();
         format!("{} is now {}.", short(&user.name), role_words(&user))
     })
+}
+
+async fn suspend(context: &Context, name: String, days: u16, reason: String) -> Result<(), Failure> {
+    let until = Some(days_from_now(days));
+    let request = v1::SuspendUserRequest { request_id: new_request_id(), name, until, reason };
+    let response = context.wait(context.client()?.suspend_user(request)).await?;
+    context.answer(&response, || {
+        let user = response.user.clone().unwrap_or_default();
+        let until = shown(user.suspended_until.as_ref(), &TimeZone::system());
+        format!("{} is suspended until {until}.", short(&user.name))
+    })
+}
+
+async fn unsuspend(context: &Context, name: String, reason: String) -> Result<(), Failure> {
+    let request = v1::UnsuspendUserRequest { request_id: new_request_id(), name: name.clone(), reason };
+    let response = context.wait(context.client()?.unsuspend_user(request)).await?;
+    context.answer(&response, || format!("{} may book again.", short(&name)))
+}
+
+async fn strikes(context: &Context, name: String) -> Result<(), Failure> {
+    let request = v1::ListStrikesRequest { name, read: None };
+    let response = context.wait(context.client()?.list_strikes(request)).await?;
+    context.answer(&response, || {
+        let here = TimeZone::system();
+        let row = |strike: &v1::Strike| {
+            let counts = if strike.waived { "forgiven" } else { "counts" };
+            let cause = words(strike.cause().as_str_name(), "CAUSE_");
+            [short(&strike.reservation), shown(strike.create_time.as_ref(), &here), cause, counts.into()]
+        };
+        table(["RESERVATION", "WHEN", "FOR", ""], response.strikes.iter().map(row).collect(), "No strikes.")
+    })
+}
+
+async fn waive(context: &Context, name: String, reservation: String, reason: String) -> Result<(), Failure> {
+    let request = v1::WaiveStrikeRequest { request_id: new_request_id(), name: name.clone(), reservation, reason };
+    let response = context.wait(context.client()?.waive_strike(request)).await?;
+    context.answer(&response, || {
+        let still = response.user.as_ref().and_then(|user| user.suspended_until.as_ref());
+        match still {
+            Some(until) => {
+                let until = shown(Some(until), &TimeZone::system());
+                format!("Forgiven. {} is still suspended until {until}.", short(&name))
+            }
+            None => format!("Forgiven. {} may book.", short(&name)),
+        }
+    })
+}
+
+async fn needs_accessible_seat(context: &Context, name: String, needs_accessible: bool) -> Result<(), Failure> {
+    let request = v1::SetAccessibilityRequest { request_id: new_request_id(), name: name.clone(), needs_accessible };
+    let response = context.wait(context.client()?.set_accessibility(request)).await?;
+    let may = if needs_accessible { "may have" } else { "has no claim to" };
+    context.answer(&response, || format!("{} {may} seats that are kept for who needs an accessible one.", short(&name)))
+}
+
+async fn my_data(context: &Context) -> Result<(), Failure> {
+    let response = context.wait(context.client()?.export_my_data(v1::ExportMyDataRequest::default())).await?;
+    context.answer(&response, || format!("{:#}", json::document(&response)))
 }
 
 impl PasswordSource {

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use carrel_proto::client::{ClientError, Refusal, Unreachable};
+use carrel_proto::v1;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
@@ -13,7 +14,7 @@ use tonic::Code;
 use super::Output;
 use super::names::short;
 use super::table::plain;
-use super::time::shown_moment;
+use super::time::{shown_interval, shown_moment};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -46,9 +47,21 @@ struct Body<'a> {
     reason: &'a str,
     message: &'a str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    rules: Vec<Rule<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     alternatives: Vec<&'a str>,
+    /// The alternatives with their times.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    options: Vec<serde_json::Value>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     metadata: &'a BTreeMap<String, String>,
+}
+
+/// Of several that were not met.
+#[derive(Serialize)]
+struct Rule<'a> {
+    reason: &'a str,
+    message: &'a str,
 }
 
 impl From<ClientError> for Failure {
@@ -82,8 +95,9 @@ impl From<anyhow::Error> for Failure {
 impl Failure {
     /// A refusal that needs no cluster.
     pub(super) fn refused(code: Code, reason: &str, message: String) -> Failure {
-        let (metadata, alternatives) = (BTreeMap::new(), Vec::new());
-        ClientError::Refused(Refusal { code, reason: reason.into(), message, metadata, alternatives }).into()
+        let (metadata, alternatives, options, rules) = (BTreeMap::new(), Vec::new(), Vec::new(), Vec::new());
+        let reason = reason.into();
+        ClientError::Refused(Refusal { code, reason, message, metadata, alternatives, options, rules }).into()
     }
 
     /// Adds what to do next, where the command knows better than the reason alone.
@@ -142,15 +156,16 @@ impl Failure {
             Failure::Failed(_) => lines.push(self.to_string()),
             Failure::Refused { refusal, advice } => {
                 lines.push(plain(&brief(&with_local_times(&refusal.to_string()))));
+                lines.extend(other_rules(&refusal.rules));
                 if !refusal.alternatives.is_empty() {
                     lines.push("Free at that time:".into());
+                    lines.extend(refusal.alternatives.iter().map(|seat| format!("  {}", seat_line(seat))));
                 }
-                for seat in &refusal.alternatives {
-                    let mut about = vec![seat.label.clone(), short(&seat.area)];
-                    about.extend(seat.amenities.iter().cloned());
-                    about.extend(seat.accessible.then(|| "accessible".to_owned()));
-                    about.retain(|part| !part.is_empty());
-                    lines.push(plain(&format!("  {}  {}", short(&seat.name), about.join(", "))));
+                let here = TimeZone::system();
+                let later: Vec<String> = other_times(refusal).map(|other| option_line(other, &here)).collect();
+                if !later.is_empty() {
+                    lines.push("Free at another time:".into());
+                    lines.extend(later.into_iter().map(|line| format!("  {line}")));
                 }
                 lines.extend(advice.iter().cloned());
             }
@@ -170,7 +185,15 @@ impl Failure {
 
     fn json(&self) -> Option<String> {
         let nothing = BTreeMap::new();
-        let of = |code, reason, message| Body { code, reason, message, alternatives: Vec::new(), metadata: &nothing };
+        let of = |code, reason, message| Body {
+            code,
+            reason,
+            message,
+            rules: Vec::new(),
+            alternatives: Vec::new(),
+            options: Vec::new(),
+            metadata: &nothing,
+        };
         let message = match self {
             Failure::Local { source, .. } => format!("{self}: {source}"),
             Failure::Unreachable { .. } => {
@@ -185,6 +208,8 @@ impl Failure {
                 code: refusal.code_name(),
                 reason: &refusal.reason,
                 message: &brief(&refusal.message),
+                rules: refusal.rules.iter().map(|rule| Rule { reason: &rule.reason, message: &rule.message }).collect(),
+                options: refusal.options.iter().map(super::json::document).collect(),
                 alternatives: refusal.alternatives.iter().map(|seat| seat.name.as_str()).collect(),
                 metadata: &refusal.metadata,
             },
@@ -194,6 +219,37 @@ impl Failure {
         };
         Some(serde_json::to_string(&Document { error }).expect("strings and maps of strings are always JSON"))
     }
+}
+
+/// The rules besides the one that is the refusal, a line each.
+fn other_rules(rules: &[v1::FailingRule]) -> Vec<String> {
+    let others = rules.iter().skip(1);
+    let line = |rule: &v1::FailingRule| format!("also: {} ({})", with_local_times(&rule.message), rule.reason);
+    others.map(|rule| plain(&brief(&line(rule)))).collect()
+}
+
+/// What could be had at another time than was asked for.
+fn other_times(refusal: &Refusal) -> impl Iterator<Item = &v1::Alternative> {
+    let is_listed = |option: &&v1::Alternative| {
+        option.seat.as_ref().is_some_and(|seat| refusal.alternatives.iter().any(|other| other == seat))
+    };
+    refusal.options.iter().filter(move |option| !is_listed(option))
+}
+
+/// `main/r-102  R 102, main/hall, power`
+fn seat_line(seat: &v1::Seat) -> String {
+    let mut about = vec![seat.label.clone(), short(&seat.area)];
+    about.extend(seat.amenities.iter().cloned());
+    about.extend(seat.accessible.then(|| "accessible".to_owned()));
+    about.retain(|part| !part.is_empty());
+    plain(&format!("{}  {}", short(&seat.name), about.join(", ")))
+}
+
+/// `2027-03-01 10:00–12:00 CET  main/r-102  R 102, main/hall, power`
+pub(super) fn option_line(option: &v1::Alternative, zone: &TimeZone) -> String {
+    let interval = option.interval.unwrap_or_default();
+    let when = shown_interval(interval.start_time.as_ref(), interval.end_time.as_ref(), zone);
+    format!("{when}  {}", seat_line(&option.seat.clone().unwrap_or_default()))
 }
 
 /// No name has so many letters in a row: what somebody typed is not told back to them at full length.
@@ -252,6 +308,8 @@ fn general_advice(refusal: &Refusal) -> Vec<String> {
         "WAITLIST_ENTRY_NOT_FOUND" => "See yours with: carrel waitlist list",
         "MESSAGE_NOT_FOUND" => "See yours with: carrel messages",
         "SUSPENDED" => "See until when with: carrel whoami",
+        "PRESENCE_NOT_PROVEN" => "Type the code that the seat shows: --code K7M-2QP",
+        "STRIKE_NOT_FOUND" => "See them with: carrel users strikes NAME",
         _ => return Vec::new(),
     };
     vec![line.to_owned()]
@@ -259,8 +317,6 @@ fn general_advice(refusal: &Refusal) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use carrel_proto::v1;
-
     use super::*;
 
     #[test]
@@ -290,6 +346,8 @@ mod tests {
             message: "the seat is taken".into(),
             metadata: BTreeMap::new(),
             alternatives: vec![free],
+            options: Vec::new(),
+            rules: Vec::new(),
         };
         Failure::from(ClientError::Refused(refusal))
     }

@@ -132,12 +132,45 @@ fn line(item: &v1::InboxItem, zone: &TimeZone) -> String {
     if !item.message.is_empty() {
         text += &format!("  ({})", short(&item.message));
     }
-    if item.kind() == Kind::OfferMade {
-        let number = short(&item.subject);
-        text += &format!("\n      See it with: carrel reservation show {number}");
-        text += &format!("\n      Take it with: carrel offers accept {number}");
+    if !item.reporter.is_empty() {
+        text += &format!("  (reported by {}: {})", short(&item.reporter), item.reason);
+    }
+    if item.until.is_some() {
+        text += &format!(", until {}", shown(item.until.as_ref(), zone));
+    }
+    let number = short(&item.subject);
+    for advice in what_to_do(item.kind()) {
+        text += &format!("\n      {advice} {number}");
     }
     plain(&text)
+}
+
+/// Commands to type next, but for the number.
+fn what_to_do(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::OfferMade => &["See it with: carrel reservation show", "Take it with: carrel offers accept"],
+        Kind::BookedForYou => {
+            &["See it with: carrel reservation show", "If it is held for you, take it with: carrel confirm"]
+        }
+        Kind::SeatReported => &["Say that you are there with: carrel back"],
+        Kind::Moved => &["See where with: carrel reservation show"],
+        Kind::Unspecified
+        | Kind::Message
+        | Kind::Announcement
+        | Kind::OfferExpired
+        | Kind::NoShow
+        | Kind::Completed
+        | Kind::Displaced
+        | Kind::CancelledByStaff
+        | Kind::Suspended
+        | Kind::WaitExpired
+        | Kind::HoldExpired
+        | Kind::Released
+        | Kind::CancelledLate
+        | Kind::StrikeWaived
+        | Kind::Unsent
+        | Kind::Reported => &[],
+    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::context::Context;
 use super::errors::Failure;
 use super::names::{self, short};
 use super::pages::{self, PAGE_SIZE};
-use super::table::plain;
+use super::table::{plain, table};
 use super::time::shown;
 
 /// The rules allow 4 KiB; a little more is sent so that the cluster can say so, a flood is not.
@@ -38,7 +38,7 @@ Examples:
         /// What; - reads it from standard input
         text: String,
     },
-    /// List your conversations, oldest first, or delete a message
+    /// List your messages, oldest first; delete and report them, block people
     Messages(Messages),
 }
 
@@ -60,6 +60,31 @@ enum MessagesCommand {
         #[arg(value_name = "M", value_parser = names::message)]
         message: String,
     },
+    /// Show a message to the admins, and take it out of your list
+    Report {
+        /// Number of the message, for example 1207-0
+        #[arg(value_name = "M", value_parser = names::message)]
+        message: String,
+        /// Why
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// List who you have written with, the last first
+    Conversations,
+    /// Get no messages from somebody any more; they are not told
+    Block {
+        /// Name of the account, for example ben
+        #[arg(value_parser = names::user)]
+        name: String,
+    },
+    /// Get messages from somebody again
+    Unblock {
+        /// Name of the account, for example ben
+        #[arg(value_parser = names::user)]
+        name: String,
+    },
+    /// List whose messages you do not get
+    Blocks,
 }
 
 /// `ben` or `ben,cleo`.
@@ -78,9 +103,14 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failu
     match command {
         Command::Send { recipients, text } => send(context, recipients, content(text)?).await,
         Command::Broadcast { text } => broadcast(context, content(text)?).await,
-        Command::Messages(Messages { command: Some(MessagesCommand::Delete { message }), .. }) => {
-            delete(context, message).await
-        }
+        Command::Messages(Messages { command: Some(command), .. }) => match command {
+            MessagesCommand::Delete { message } => delete(context, message).await,
+            MessagesCommand::Report { message, reason } => report(context, message, reason).await,
+            MessagesCommand::Conversations => conversations(context).await,
+            MessagesCommand::Block { name } => block(context, name).await,
+            MessagesCommand::Unblock { name } => unblock(context, name).await,
+            MessagesCommand::Blocks => blocks(context).await,
+        },
         Command::Messages(Messages { user, command: None }) => list(context, user.unwrap_or_default()).await,
     }
 }
@@ -104,7 +134,8 @@ async fn broadcast(context: &Context, text: String) -> Result<(), Failure> {
 async fn list(context: &Context, with: String) -> Result<(), Failure> {
     let client = context.client()?;
     let response = pages::all(async |page_token| {
-        let request = v1::ListMessagesRequest { with: with.clone(), page_size: PAGE_SIZE, page_token, read: None };
+        let request =
+            v1::ListMessagesRequest { with: with.clone(), page_size: PAGE_SIZE, page_token, ..Default::default() };
         context.wait(client.list_messages(request)).await
     });
     let response = response.await?;
@@ -123,6 +154,53 @@ async fn delete(context: &Context, name: String) -> Result<(), Failure> {
     let request = v1::DeleteMessageRequest { request_id: new_request_id(), name: name.clone() };
     let response = context.wait(context.client()?.delete_message(request)).await?;
     context.answer(&response, || format!("Message {} deleted.", short(&name)))
+}
+
+async fn report(context: &Context, name: String, reason: String) -> Result<(), Failure> {
+    let request = v1::ReportMessageRequest { request_id: new_request_id(), name: name.clone(), reason };
+    let response = context.wait(context.client()?.report_message(request)).await?;
+    context.answer(&response, || format!("Message {} was shown to the admins and is out of your list.", short(&name)))
+}
+
+async fn conversations(context: &Context) -> Result<(), Failure> {
+    let request = v1::ListConversationsRequest::default();
+    let response = context.wait(context.client()?.list_conversations(request)).await?;
+    context.answer(&response, || {
+        let here = TimeZone::system();
+        let row = |conversation: &v1::Conversation| {
+            let with: Vec<String> = conversation.participants.iter().map(|name| short(name)).collect();
+            let with = if with.is_empty() { "yourself".to_owned() } else { with.join(", ") };
+            let last = conversation.last_message.clone().unwrap_or_default();
+            let unread = conversation.unread_count.to_string();
+            let first_line = last.text.lines().next().unwrap_or_default().chars().take(LINE_CHARS).collect();
+            [with, unread, shown(last.create_time.as_ref(), &here), first_line]
+        };
+        let rows = response.conversations.iter().map(row).collect();
+        table(["WITH", "UNREAD", "LAST", "TEXT"], rows, "No conversations.")
+    })
+}
+
+/// Of the last message of a conversation.
+const LINE_CHARS: usize = 40;
+
+async fn block(context: &Context, name: String) -> Result<(), Failure> {
+    let request = v1::BlockUserRequest { request_id: new_request_id(), name: name.clone() };
+    let response = context.wait(context.client()?.block_user(request)).await?;
+    context.answer(&response, || format!("You get no messages from {} any more. They are not told.", short(&name)))
+}
+
+async fn unblock(context: &Context, name: String) -> Result<(), Failure> {
+    let request = v1::UnblockUserRequest { request_id: new_request_id(), name: name.clone() };
+    let response = context.wait(context.client()?.unblock_user(request)).await?;
+    context.answer(&response, || format!("You get messages from {} again.", short(&name)))
+}
+
+async fn blocks(context: &Context) -> Result<(), Failure> {
+    let response = context.wait(context.client()?.list_blocks(v1::ListBlocksRequest::default())).await?;
+    context.answer(&response, || {
+        let names: Vec<String> = response.users.iter().map(|name| short(name)).collect();
+        if names.is_empty() { "You get everybody's messages.".into() } else { names.join("\n") }
+    })
 }
 
 /// `2027-03-01 10:00 CET  amy to ben: see you at ten  (1207-0)`

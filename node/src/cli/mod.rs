@@ -6,10 +6,12 @@
 mod accounts;
 mod admin;
 mod backup;
+mod booking;
 mod catalog;
 mod cluster;
 mod cluster_text;
 mod context;
+mod desk;
 mod errors;
 mod inbox;
 mod json;
@@ -25,6 +27,7 @@ mod session;
 mod table;
 mod time;
 mod waitlist;
+mod wish;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -103,6 +106,8 @@ enum Command {
     #[command(flatten)]
     Seats(seats::Command),
     #[command(flatten)]
+    Booking(booking::Command),
+    #[command(flatten)]
     Reservations(reservations::Command),
     #[command(flatten)]
     Waitlist(waitlist::Command),
@@ -163,6 +168,7 @@ fn dispatch(globals: Globals, command: Command) -> Result<ExitCode, Failure> {
     let output = globals.output;
     match command {
         Command::Seats(command) => client(globals, async |context| seats::run(context, command).await)?,
+        Command::Booking(command) => client(globals, async |context| booking::run(context, command).await)?,
         Command::Reservations(command) => client(globals, async |context| reservations::run(context, command).await)?,
         Command::Waitlist(command) => client(globals, async |context| waitlist::run(context, command).await)?,
         Command::Inbox(command) => client(globals, async |context| inbox::run(context, command).await)?,
@@ -252,6 +258,37 @@ mod tests {
             "reserve main/r-101 --from 10:00 --to 12:00",
             "reserve main/r-101 --from 2027-03-01T10:00:00Z --to 2027-03-01T12:00:00Z \
              --request-id 6ba7b810-9dad-41d1-80b4-00c04fd430c8",
+            "reserve --branch main --area hall --power --amenity window --from 10:00 --to 12:00 --dry-run",
+            "reserve main/r-101 --from 10:00 --to 12:00 --for amy --reason asked --exempt",
+            "hold main/r-101 --from 10:00 --to 12:00",
+            "confirm 17",
+            "group main/r-101=amy main/r-102=ben --from 10:00 --to 12:00 --dry-run",
+            "series main/r-101 --from 10:00 --to 12:00 --every week --times 12",
+            "why main/r-101 --from 10:00 --to 12:00",
+            "quota main/hall --at 12:00",
+            "walk-in main/r-101 --until 12:00 --for amy --code K7M-2QP",
+            "check-in 17 --code k7m2qp",
+            "away 17",
+            "back 17 --code K7M-2QP",
+            "extend 17 --until 18:00 --dry-run",
+            "move 17 --seat main/r-102",
+            "move 17 --from 15:00 --to 17:00",
+            "report-empty main/r-101",
+            "cancel 17 --reason repairs",
+            "seats close maintenance --seat main/r-101 --from 10:00 --to 12:00 --reason lamp",
+            "seats close closure --branch main --area hall --from 10:00 --to 12:00 --reason exam --dry-run",
+            "seats reopen --branch main --from 10:00 --to 12:00 --reason done",
+            "seats code main/r-101 --follow",
+            "seats rotate-codes",
+            "seats reservations main/r-101",
+            "users suspend amy --days 7 --reason noise",
+            "users unsuspend amy --reason talked",
+            "users strikes",
+            "users strikes amy",
+            "users waive amy 17 --reason lift",
+            "users needs-accessible amy yes",
+            "my-data",
+            "waitlist join --branch main --from 10:00 --to 18:00 --stay 120",
             "reservations",
             "reservations --state confirmed --upcoming",
             "reservations --state CHECKED_IN",
@@ -272,6 +309,11 @@ mod tests {
             "messages",
             "messages amy",
             "messages delete 1207-0",
+            "messages report 1207-0 --reason rude",
+            "messages conversations",
+            "messages block ben",
+            "messages unblock ben",
+            "messages blocks",
             "catalog export",
             "catalog import campus.yaml",
             "catalog generate --seed 7",
@@ -333,6 +375,22 @@ mod tests {
             "reserve main/r-101 --from soon --to 12:00",
             "reserve main/r-101 --from 10:00 --to 12:00 --request-id 7",
             "reserve r-101 --from 10:00 --to 12:00",
+            "reserve --from 10:00 --to 12:00",
+            "reserve main/r-101 --branch main --from 10:00 --to 12:00",
+            "reserve main/r-101 --from 10:00 --to 12:00 --for amy",
+            "reserve main/r-101 --from 10:00 --to 12:00 --exempt",
+            "move 17",
+            "move 17 --from 10:00",
+            "extend 17",
+            "group --from 10:00 --to 12:00",
+            "group main/r-101 --from 10:00 --to 12:00",
+            "series main/r-101 --from 10:00 --to 12:00 --every week --times 32",
+            "seats close --seat main/a --from 10:00 --to 12:00 --reason x",
+            "seats close closure --seat main/a --from 10:00 --to 12:00",
+            "quota hall",
+            "users suspend amy --days 0 --reason x",
+            "users suspend amy --days 7",
+            "users needs-accessible amy maybe",
             "seats search",
             "seats search --branch main --from 10:00",
             "waitlist join --from 10:00 --to 12:00",

@@ -51,6 +51,30 @@ impl FromStr for AreaName {
     }
 }
 
+/// An area with its branch.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct AreaPath {
+    /// `branches/main`
+    pub(super) branch: String,
+    /// `branches/main/areas/hall`
+    pub(super) name: String,
+}
+
+/// `main/hall` or `branches/main/areas/hall`.
+impl FromStr for AreaPath {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<AreaPath, String> {
+        match text.parse::<AreaName>() {
+            Ok(AreaName { branch: Some(branch), area }) => {
+                let name = format!("{branch}/areas/{area}");
+                Ok(AreaPath { branch, name })
+            }
+            Ok(_) | Err(_) => Err("write an area as BRANCH/AREA, for example main/hall".into()),
+        }
+    }
+}
+
 impl AreaName {
     /// The full name, in this branch unless it names one itself.
     pub(super) fn within(&self, branch: &str) -> String {

@@ -108,7 +108,11 @@ async fn book_and_cancel(
         let seen = node.get_reservation(request).await.with_context(|| format!("node {address}"))?.reservation;
         ensure!(seen.as_ref() == Some(&reservation), "node {address} has {seen:?}, booked was {reservation:?}");
     }
-    let cancel = v1::CancelReservationRequest { request_id: new_request_id(), name: reservation.name.clone() };
+    let cancel = v1::CancelReservationRequest {
+        request_id: new_request_id(),
+        name: reservation.name.clone(),
+        ..v1::CancelReservationRequest::default()
+    };
     let cancelled = own.cancel_reservation(cancel).await?.reservation.context("an answer without a reservation")?;
     ensure!(cancelled.state() == State::Cancelled, "cancelled, and it is {:?}", cancelled.state());
     Ok(reservation)
@@ -130,6 +134,7 @@ async fn book(own: &Client) -> anyhow::Result<v1::Reservation> {
                         request_id: new_request_id(),
                         seat: seat.name,
                         interval: Some(interval),
+                        ..v1::CreateReservationRequest::default()
                     };
                     match own.create_reservation(request).await {
                         Ok(answer) => return answer.reservation.context("an answer without a reservation"),

@@ -1,27 +1,20 @@
-//! Reservations: reserve, list, show, check in, check out, cancel.
+//! Reservations that there are: list, show, check in and out, step away, change, cancel.
 
-use carrel_proto::client::{Refusal, new_request_id};
+use carrel_proto::client::new_request_id;
 use carrel_proto::v1;
 use carrel_proto::v1::reservation::State;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
-use uuid::Uuid;
 
 use super::context::{Context, Zones};
 use super::errors::{Failure, see_your_own};
 use super::names::{self, SeatName, short};
 use super::pages::{self, PAGE_SIZE};
 use super::table::{facts, table, words};
-use super::time::{Moment, interval, shown, shown_clock, shown_interval};
+use super::time::{Moment, interval, moment, shown, shown_clock, shown_interval};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Reserve a seat
-    #[command(after_help = "\
-Examples:
-  carrel reserve main/r-101 --from 14:00 --to 16:00
-  carrel reserve main/r-101 --from 2027-03-01T10:00:00+01:00 --to 2027-03-01T12:00:00+01:00")]
-    Reserve(Reserve),
     /// List your reservations, the newest start first
     Reservations {
         /// Only in this state
@@ -35,10 +28,58 @@ Examples:
     #[command(subcommand)]
     Reservation(One),
     /// Say that you have arrived
-    CheckIn {
+    CheckIn(Arrival),
+    /// Say that you are back, after stepping away or a report
+    Back(Arrival),
+    /// Sit down at a free seat, now
+    #[command(after_help = "\
+Examples:
+  carrel walk-in main/r-101 --until 16:00 --code K7M-2QP
+  carrel walk-in main/r-101 --until 16:00 --for amy      (at a kiosk, or by staff)")]
+    WalkIn {
+        /// BRANCH/SEAT, for example main/r-101
+        #[arg(value_name = "SEAT")]
+        seat: SeatName,
+        /// End: HH:MM today, or a date and a time
+        #[arg(long, value_name = "T")]
+        until: Moment,
+        /// Who sits down (staff and kiosks)
+        #[arg(long = "for", value_name = "USER", value_parser = names::user)]
+        person: Option<String>,
+        /// The code that the seat shows, where that is asked for
+        #[arg(long, value_name = "CODE")]
+        code: Option<String>,
+    },
+    /// Leave your seat for a while: it is kept until the time that is shown
+    Away {
         /// Number of the reservation, for example 17
         #[arg(value_name = "R", value_parser = names::reservation)]
         reservation: String,
+    },
+    /// Stay longer, if nobody else has booked the seat
+    #[command(after_help = "Example:\n  carrel extend 17 --until 18:00")]
+    Extend {
+        /// Number of the reservation, for example 17
+        #[arg(value_name = "R", value_parser = names::reservation)]
+        reservation: String,
+        /// The new end: HH:MM today, or a date and a time
+        #[arg(long, value_name = "T")]
+        until: Moment,
+        /// Say what would come of it, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Exchange a reservation for another seat or time; refused, it stays as it is
+    #[command(after_help = "\
+Examples:
+  carrel move 17 --seat main/r-102
+  carrel move 17 --from 15:00 --to 17:00")]
+    Move(Exchange),
+    /// Report that nobody sits at a seat where somebody is checked in; they are not told who says so
+    ReportEmpty {
+        /// BRANCH/SEAT, for example main/r-101
+        #[arg(value_name = "SEAT")]
+        seat: SeatName,
     },
     /// Leave, now: the rest of the time is free for others
     CheckOut {
@@ -46,12 +87,44 @@ Examples:
         #[arg(value_name = "R", value_parser = names::reservation)]
         reservation: String,
     },
-    /// Cancel a reservation
+    /// Cancel a reservation or a hold
     Cancel {
         /// Number of the reservation, for example 17
         #[arg(value_name = "R", value_parser = names::reservation)]
         reservation: String,
+        /// Why, if it is somebody else's (staff)
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
     },
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Arrival {
+    /// Number of the reservation, for example 17
+    #[arg(value_name = "R", value_parser = names::reservation)]
+    reservation: String,
+    /// The code that the seat shows, where that is asked for
+    #[arg(long, value_name = "CODE")]
+    code: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Exchange {
+    /// Number of the reservation, for example 17
+    #[arg(value_name = "R", value_parser = names::reservation)]
+    reservation: String,
+    /// Another seat: BRANCH/SEAT [default: the one it has]
+    #[arg(long, value_name = "SEAT", required_unless_present = "from")]
+    seat: Option<SeatName>,
+    /// Another begin: HH:MM today, or a date and a time [default: as it is]
+    #[arg(long, value_name = "T", requires = "to")]
+    from: Option<Moment>,
+    /// Another end
+    #[arg(long, value_name = "T", requires = "from")]
+    to: Option<Moment>,
+    /// Say what would come of it, and change nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -64,78 +137,26 @@ pub(super) enum One {
     },
 }
 
-#[derive(Args, Debug)]
-pub(super) struct Reserve {
-    /// BRANCH/SEAT, for example main/r-101
-    #[arg(value_name = "SEAT")]
-    seat: SeatName,
-    /// Begin: HH:MM today, or a date and a time
-    #[arg(long, value_name = "T")]
-    from: Moment,
-    /// End
-    #[arg(long, value_name = "T")]
-    to: Moment,
-    /// Repeat an earlier request whose outcome is unknown: it is done once
-    #[arg(long, value_name = "UUID")]
-    request_id: Option<Uuid>,
-}
-
 pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failure> {
     match command {
-        Command::Reserve(reserve) => create(context, reserve).await,
         Command::Reservations { state, upcoming } => list(context, state, upcoming).await,
         Command::Reservation(One::Show { reservation }) => show(context, reservation).await.map_err(foreign),
-        Command::CheckIn { reservation } => check_in(context, reservation).await.map_err(foreign),
+        Command::CheckIn(arrival) => check_in(context, arrival, "Checked in").await.map_err(foreign),
+        Command::Back(arrival) => check_in(context, arrival, "Welcome back").await.map_err(foreign),
+        Command::WalkIn { seat, until, person, code } => walk_in(context, seat, &until, person, code).await,
+        Command::Away { reservation } => step_away(context, reservation).await.map_err(foreign),
+        Command::Extend { reservation, until, dry_run } => {
+            extend(context, reservation, &until, dry_run).await.map_err(foreign)
+        }
+        Command::Move(exchange) => self::exchange(context, exchange).await.map_err(foreign),
+        Command::ReportEmpty { seat } => report_empty(context, seat).await,
         Command::CheckOut { reservation } => check_out(context, reservation).await.map_err(foreign),
-        Command::Cancel { reservation } => cancel(context, reservation).await.map_err(foreign),
+        Command::Cancel { reservation, reason } => cancel(context, reservation, reason).await.map_err(foreign),
     }
 }
 
 fn foreign(failure: Failure) -> Failure {
     failure.advise(see_your_own)
-}
-
-async fn create(context: &Context, reserve: Reserve) -> Result<(), Failure> {
-    let Reserve { seat, from, to, request_id } = reserve;
-    let interval = interval(context, &seat.branch, &from, &to).await?;
-    let request_id = request_id.map_or_else(new_request_id, |id| id.to_string());
-    let request = v1::CreateReservationRequest {
-        request_id: request_id.clone(),
-        seat: seat.name.clone(),
-        interval: Some(interval),
-    };
-    let again = format!("--from {from} --to {to}");
-    let response = context.wait(context.client()?.create_reservation(request)).await.map_err(|failure| {
-        failure.advise(|refusal| instead(refusal, &seat, &again)).advise_if_in_doubt(|| {
-            let seat = short(&seat.name);
-            format!("It may have been done: ask again with: carrel reserve {seat} {again} --request-id {request_id}")
-        })
-    })?;
-    let zones = context.zones_for_text().await;
-    context.answer(&response, || {
-        let reservation = response.reservation.clone().unwrap_or_default();
-        let number = short(&reservation.name);
-        let mut text = format!("Reserved {}: reservation {number}.", place_and_time(&reservation, zones));
-        if reservation.state() == State::Confirmed && reservation.deadline.is_some() {
-            let by = shown_clock(reservation.deadline.as_ref(), &zones.of_or_utc(&reservation.seat));
-            text += &format!("\nCheck in by {by} with: carrel check-in {number}");
-        }
-        if response.commit.as_ref().is_some_and(|commit| commit.replayed) {
-            text += "\nThe request was done before; this is its answer.";
-        }
-        text
-    })
-}
-
-/// What to type when the seat is taken.
-fn instead(refusal: &Refusal, seat: &SeatName, when: &str) -> Vec<String> {
-    if refusal.reason != "SEAT_TAKEN" {
-        return Vec::new();
-    }
-    let take = refusal.alternatives.first();
-    let take = take.map(|other| format!("Take another with: carrel reserve {} {when}", short(&other.name)));
-    let wait = format!("Wait for it with: carrel waitlist join --seat {} {when}", short(&seat.name));
-    take.into_iter().chain([wait]).collect()
 }
 
 async fn list(context: &Context, state: Option<State>, upcoming: bool) -> Result<(), Failure> {
@@ -185,11 +206,98 @@ async fn show(context: &Context, name: String) -> Result<(), Failure> {
     })
 }
 
-async fn check_in(context: &Context, name: String) -> Result<(), Failure> {
-    let request = v1::CheckInRequest { request_id: new_request_id(), name };
+async fn check_in(context: &Context, arrival: Arrival, what: &str) -> Result<(), Failure> {
+    let Arrival { reservation: name, code } = arrival;
+    let presence_code = code.unwrap_or_default();
+    let request = v1::CheckInRequest { request_id: new_request_id(), name, presence_code };
     let response = context.wait(context.client()?.check_in(request)).await?;
     let zones = context.zones_for_text().await;
+    context.answer(&response, || outcome(what, response.reservation.as_ref(), zones))
+}
+
+async fn walk_in(
+    context: &Context,
+    seat: SeatName,
+    until: &Moment,
+    person: Option<String>,
+    code: Option<String>,
+) -> Result<(), Failure> {
+    let request = v1::WalkInRequest {
+        request_id: new_request_id(),
+        end_time: Some(moment(context, &seat.branch, until).await?),
+        seat: seat.name,
+        on_behalf_of: person.unwrap_or_default(),
+        presence_code: code.unwrap_or_default(),
+        validate_only: false,
+    };
+    let response = context.wait(context.client()?.walk_in(request)).await?;
+    let zones = context.zones_for_text().await;
     context.answer(&response, || outcome("Checked in", response.reservation.as_ref(), zones))
+}
+
+async fn step_away(context: &Context, name: String) -> Result<(), Failure> {
+    let request = v1::StepAwayRequest { request_id: new_request_id(), name };
+    let response = context.wait(context.client()?.step_away(request)).await?;
+    let zones = context.zones_for_text().await;
+    context.answer(&response, || {
+        let reservation = response.reservation.clone().unwrap_or_default();
+        let number = short(&reservation.name);
+        let by = shown_clock(reservation.deadline.as_ref(), &zones.of_or_utc(&reservation.seat));
+        format!("{} is kept until {by}. Be back by then: carrel back {number}", short(&reservation.seat))
+    })
+}
+
+async fn extend(context: &Context, name: String, until: &Moment, dry_run: bool) -> Result<(), Failure> {
+    let branch = branch_of(context, &name, until.needs_zone()).await?;
+    let end_time = Some(moment(context, &branch, until).await?);
+    let request = v1::ExtendReservationRequest { request_id: new_request_id(), name, end_time, validate_only: dry_run };
+    let response = context.wait(context.client()?.extend_reservation(request)).await?;
+    let zones = context.zones_for_text().await;
+    let what = if dry_run { "It would be granted" } else { "Extended" };
+    context.answer(&response, || outcome(what, response.reservation.as_ref(), zones))
+}
+
+async fn exchange(context: &Context, exchange: Exchange) -> Result<(), Failure> {
+    let Exchange { reservation: name, seat, from, to, dry_run } = exchange;
+    let times = match from.as_ref().zip(to.as_ref()) {
+        Some((from, to)) => {
+            let branch = match &seat {
+                Some(seat) => seat.branch.clone(),
+                None => branch_of(context, &name, from.needs_zone() || to.needs_zone()).await?,
+            };
+            Some(interval(context, &branch, from, to).await?)
+        }
+        None => None,
+    };
+    let request = v1::RescheduleReservationRequest {
+        request_id: new_request_id(),
+        name,
+        seat: seat.map(|seat| seat.name).unwrap_or_default(),
+        interval: times,
+        validate_only: dry_run,
+    };
+    let response = context.wait(context.client()?.reschedule_reservation(request)).await?;
+    let zones = context.zones_for_text().await;
+    let what = if dry_run { "It would be granted" } else { "Moved" };
+    context.answer(&response, || outcome(what, response.reservation.as_ref(), zones))
+}
+
+/// Where a reservation is, if its clock is needed.
+async fn branch_of(context: &Context, name: &str, is_needed: bool) -> Result<String, Failure> {
+    if !is_needed {
+        return Ok(String::new());
+    }
+    let request = v1::GetReservationRequest { name: name.to_owned(), read: None };
+    let reservation = context.wait(context.client()?.get_reservation(request)).await?.reservation.unwrap_or_default();
+    Ok(reservation.seat.split("/seats/").next().unwrap_or_default().to_owned())
+}
+
+async fn report_empty(context: &Context, seat: SeatName) -> Result<(), Failure> {
+    let request = v1::ReportEmptySeatRequest { request_id: new_request_id(), seat: seat.name.clone() };
+    let response = context.wait(context.client()?.report_empty_seat(request)).await?;
+    context.answer(&response, || {
+        format!("Reported. Whoever is checked in at {} has to show up, or loses it.", short(&seat.name))
+    })
 }
 
 async fn check_out(context: &Context, name: String) -> Result<(), Failure> {
@@ -199,8 +307,9 @@ async fn check_out(context: &Context, name: String) -> Result<(), Failure> {
     context.answer(&response, || outcome("Checked out", response.reservation.as_ref(), zones))
 }
 
-async fn cancel(context: &Context, name: String) -> Result<(), Failure> {
-    let request = v1::CancelReservationRequest { request_id: new_request_id(), name };
+async fn cancel(context: &Context, name: String, reason: Option<String>) -> Result<(), Failure> {
+    let reason = reason.unwrap_or_default();
+    let request = v1::CancelReservationRequest { request_id: new_request_id(), name, reason };
     let response = context.wait(context.client()?.cancel_reservation(request)).await?;
     let zones = context.zones_for_text().await;
     context.answer(&response, || outcome("Cancelled", response.reservation.as_ref(), zones))
@@ -212,13 +321,13 @@ pub(super) fn outcome(what: &str, reservation: Option<&v1::Reservation>, zones: 
     format!("{what}: reservation {}, {}.", short(&reservation.name), place_and_time(&reservation, zones))
 }
 
-fn place_and_time(reservation: &v1::Reservation, zones: &Zones) -> String {
+pub(super) fn place_and_time(reservation: &v1::Reservation, zones: &Zones) -> String {
     let zone = zones.of_or_utc(&reservation.seat);
     let when = shown_interval(reservation.start_time.as_ref(), reservation.end_time.as_ref(), &zone);
     format!("{}, {when}", short(&reservation.seat))
 }
 
-fn state_words(reservation: &v1::Reservation) -> String {
+pub(super) fn state_words(reservation: &v1::Reservation) -> String {
     words(reservation.state().as_str_name(), "STATE_")
 }
 
@@ -240,30 +349,4 @@ fn state_parser() -> impl TypedValueParser<Value = State> {
         let name = format!("STATE_{}", name.to_uppercase().replace('-', "_"));
         State::from_str_name(&name).expect("every name above is a state")
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_taken_seat_is_met_with_what_to_type() {
-        let seat: SeatName = "main/r-101".parse().expect("a seat");
-        let mut refusal = Refusal {
-            code: tonic::Code::FailedPrecondition,
-            reason: "SEAT_TAKEN".into(),
-            message: String::new(),
-            metadata: Default::default(),
-            alternatives: vec![v1::Seat { name: "branches/main/seats/r-102".into(), ..Default::default() }],
-        };
-        assert_eq!(
-            instead(&refusal, &seat, "--from 10:00 --to 12:00"),
-            [
-                "Take another with: carrel reserve main/r-102 --from 10:00 --to 12:00",
-                "Wait for it with: carrel waitlist join --seat main/r-101 --from 10:00 --to 12:00",
-            ]
-        );
-        refusal.reason = "CLOSED".into();
-        assert!(instead(&refusal, &seat, "").is_empty());
-    }
 }

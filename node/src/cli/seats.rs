@@ -1,10 +1,11 @@
-//! Looking around: branches, seats search, seats show.
+//! Looking around: branches, seats search, seats show; and what staff do with seats.
 
 use carrel_proto::v1;
 use clap::{Args, Subcommand};
 use jiff::tz::TimeZone;
 
 use super::context::{Context, Zones};
+use super::desk::{self, Closing, Place};
 use super::errors::Failure;
 use super::names::{self, AreaName, SeatName, short};
 use super::pages::{self, PAGE_SIZE};
@@ -12,6 +13,7 @@ use super::table::{facts, table};
 use super::time::{Moment, interval, shown, shown_interval};
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one, for as long as the command runs")]
 pub(super) enum Command {
     /// List the branches and their areas, with the seats free now
     Branches,
@@ -34,6 +36,43 @@ Examples:
         #[arg(value_name = "SEAT")]
         seat: SeatName,
     },
+    /// Show who has a seat, and when (staff)
+    Reservations {
+        /// BRANCH/SEAT, for example main/r-101
+        #[arg(value_name = "SEAT")]
+        seat: SeatName,
+    },
+    /// Close seats: whoever has booked there gets another, or is told (staff)
+    #[command(after_help = "\
+Examples:
+  carrel seats close maintenance --seat main/r-101 --from 10:00 --to 12:00 --reason 'broken lamp'
+  carrel seats close closure --branch main --area hall --from 08:00 --to 24:00 --reason exam --dry-run")]
+    Close {
+        /// What for
+        #[arg(value_enum)]
+        closing: Closing,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// End what closes seats (staff)
+    #[command(after_help = "\
+Example:
+  carrel seats reopen --seat main/r-101 --from 10:00 --to 12:00 --reason 'repaired early'")]
+    Reopen {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Show the code that proves that somebody is at a seat (kiosks and staff)
+    Code {
+        /// BRANCH/SEAT, for example main/r-101
+        #[arg(value_name = "SEAT")]
+        seat: SeatName,
+        /// Show each code as it comes, until Ctrl-C
+        #[arg(long)]
+        follow: bool,
+    },
+    /// Make the codes of all seats worthless that are shown now (admins)
+    RotateCodes,
 }
 
 #[derive(Args, Debug)]
@@ -72,6 +111,11 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failu
         Command::Branches => branches(context).await,
         Command::Seats(Seats::Search(search)) => search_seats(context, search).await,
         Command::Seats(Seats::Show { seat }) => show(context, seat).await,
+        Command::Seats(Seats::Reservations { seat }) => desk::reservations(context, seat).await,
+        Command::Seats(Seats::Close { closing, place }) => desk::close(context, closing, place).await,
+        Command::Seats(Seats::Reopen { place }) => desk::reopen(context, place).await,
+        Command::Seats(Seats::Code { seat, follow }) => desk::code(context, seat, follow).await,
+        Command::Seats(Seats::RotateCodes) => desk::rotate(context).await,
     }
 }
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use carrel_proto::v1;
 use jiff::civil::{self, DateTime};
 use jiff::tz::{AmbiguousOffset, TimeZone};
-use jiff::{Timestamp, ToSpan};
+use jiff::{Span, Timestamp, ToSpan};
 use tonic::Code;
 
 use super::context::Context;
@@ -59,19 +59,54 @@ pub(super) async fn interval(
     resolve(from, to, &zone, Timestamp::now())
 }
 
-fn resolve(from: &Moment, to: &Moment, zone: &TimeZone, now: Timestamp) -> Result<v1::Interval, Failure> {
-    let to_meaning = match to.meaning {
-        // Nothing ends at the first moment of today: as an end, midnight is the one to come.
+/// The instant that a moment means in a branch; midnight is the one to come.
+pub(super) async fn moment(
+    context: &Context,
+    branch: &str,
+    moment: &Moment,
+) -> Result<prost_types::Timestamp, Failure> {
+    let zone = if moment.needs_zone() { context.zone_of(branch).await? } else { TimeZone::UTC };
+    let instant = instant(as_end(moment.meaning), &zone, Timestamp::now());
+    instant.map(to_wire).map_err(|why| nonexistent(moment, &zone, why))
+}
+
+/// In so many days from now, for what no branch has a clock for.
+pub(super) fn days_from_now(days: u16) -> prost_types::Timestamp {
+    // Nobody counts days in fractions of a second, and the cluster knows none finer than a microsecond.
+    let seconds = Timestamp::now().as_second() + 86_400 * i64::from(days);
+    prost_types::Timestamp { seconds, nanos: 0 }
+}
+
+/// The same time on the wall, so many steps later.
+pub(super) fn moved(interval: v1::Interval, step: Span, times: i64, zone: &TimeZone) -> Result<v1::Interval, Failure> {
+    let later = |time: Option<prost_types::Timestamp>| {
+        let instant = time.as_ref().and_then(from_wire)?;
+        let span = step.checked_mul(times).ok()?;
+        Some(to_wire(instant.to_zoned(zone.clone()).checked_add(span).ok()?.timestamp()))
+    };
+    let (start_time, end_time) = (later(interval.start_time), later(interval.end_time));
+    if start_time.is_none() || end_time.is_none() {
+        return Err(Failure::Usage("the last of these times is beyond the calendar".into()));
+    }
+    Ok(v1::Interval { start_time, end_time })
+}
+
+/// Nothing ends at the first moment of today: as an end, midnight is the one to come.
+fn as_end(meaning: Meaning) -> Meaning {
+    match meaning {
         Meaning::Today(time) if time == civil::Time::midnight() => Meaning::EndOfToday,
         meaning => meaning,
-    };
+    }
+}
+
+fn resolve(from: &Moment, to: &Moment, zone: &TimeZone, now: Timestamp) -> Result<v1::Interval, Failure> {
     let start = instant(from.meaning, zone, now).map_err(|why| nonexistent(from, zone, why))?;
-    let end = instant(to_meaning, zone, now).map_err(|why| nonexistent(to, zone, why))?;
+    let end = instant(as_end(to.meaning), zone, now).map_err(|why| nonexistent(to, zone, why))?;
     Ok(v1::Interval { start_time: Some(to_wire(start)), end_time: Some(to_wire(end)) })
 }
 
 impl Moment {
-    fn needs_zone(&self) -> bool {
+    pub(super) fn needs_zone(&self) -> bool {
         !matches!(self.meaning, Meaning::Instant(_))
     }
 }
@@ -295,6 +330,13 @@ mod tests {
         assert_eq!(shown("2027-03-01T09:00:00Z", "2027-03-01T11:00:00Z"), "2027-03-01 10:00–12:00 CET");
         assert_eq!(shown("2027-03-01T20:00:00Z", "2027-03-01T23:00:00Z"), "2027-03-01 21:00–24:00 CET");
         assert_eq!(shown("2027-03-01T20:00:00Z", "2027-03-02T01:00:00Z"), "2027-03-01 21:00 – 2027-03-02 02:00 CET");
+    }
+
+    #[test]
+    fn days_from_now_are_whole_seconds() {
+        let (now, then) = (Timestamp::now().as_second(), days_from_now(7));
+        assert_eq!(then.nanos, 0);
+        assert!((0..2).contains(&(then.seconds - now - 7 * 86_400)), "{}", then.seconds - now);
     }
 
     #[test]

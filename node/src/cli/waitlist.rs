@@ -25,12 +25,14 @@ pub(super) enum Command {
 }
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one, for as long as the command runs")]
 pub(super) enum Waitlist {
     /// Wait for one seat, or for any seat of a branch or an area
     #[command(after_help = "\
 Examples:
   carrel waitlist join --seat main/r-101 --from 14:00 --to 16:00
-  carrel waitlist join --branch main --area hall --power --from 14:00 --to 16:00")]
+  carrel waitlist join --branch main --area hall --power --from 14:00 --to 16:00
+  carrel waitlist join --branch main --from 09:00 --to 18:00 --stay 120      (two hours, some time that day)")]
     Join(Join),
     /// List what you wait for
     List,
@@ -85,6 +87,9 @@ pub(super) struct Join {
     /// End
     #[arg(long, value_name = "T")]
     to: Moment,
+    /// A stay of so many minutes, anywhere in that time [default: all of it]
+    #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(i32).range(1..=10080))]
+    stay: Option<i32>,
 }
 
 pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failure> {
@@ -117,6 +122,8 @@ async fn join(context: &Context, join: Join) -> Result<(), Failure> {
         amenities,
         accessible: join.accessible,
         interval: Some(interval),
+        stay_minutes: join.stay.unwrap_or_default(),
+        validate_only: false,
     };
     let response = context.wait(context.client()?.join_waitlist(request)).await?;
     let zones = context.zones_for_text().await;
@@ -127,7 +134,11 @@ async fn join(context: &Context, join: Join) -> Result<(), Failure> {
             let number = short(&entry.reservation);
             format!("A seat is free and offered to you: {place}.\nTake it with: carrel offers accept {number}")
         } else {
-            format!("You are on the waitlist: {place}.\nOffers arrive in: carrel inbox --follow")
+            let line = match place_of(&entry) {
+                position if position.is_empty() => String::new(),
+                position => format!(" Your place: {position}."),
+            };
+            format!("You are on the waitlist: {place}.{line}\nOffers arrive in: carrel inbox --follow")
         }
     })
 }
@@ -146,9 +157,10 @@ async fn list(context: &Context) -> Result<(), Failure> {
             let mut with = entry.amenities.clone();
             with.extend(entry.accessible.then(|| "accessible".to_owned()));
             let with = with.join(", ");
-            [short(&entry.name), target_of(entry), with, when(entry, zones), state, short(&entry.reservation)]
+            let (place, offer) = (place_of(entry), short(&entry.reservation));
+            [short(&entry.name), target_of(entry), with, when(entry, zones), state, place, offer]
         };
-        let headings = ["NUMBER", "WAITS FOR", "WITH", "WHEN", "STATE", "OFFER"];
+        let headings = ["NUMBER", "WAITS FOR", "WITH", "WHEN", "STATE", "PLACE", "OFFER"];
         table(headings, response.entries.iter().map(row).collect(), "You wait for nothing.")
     })?;
     context.remark_if_cut(&response);
@@ -188,11 +200,23 @@ fn target_of(entry: &v1::WaitlistEntry) -> String {
     }
 }
 
+/// `1`, `2 to 5`; nothing while it is not waiting.
+fn place_of(entry: &v1::WaitlistEntry) -> String {
+    match (entry.best_place, entry.worst_place) {
+        (0, _) => String::new(),
+        (best, worst) if best == worst => best.to_string(),
+        (best, worst) => format!("{best} to {worst}"),
+    }
+}
+
 fn when(entry: &v1::WaitlistEntry, zones: &Zones) -> String {
     let place = match &entry.target {
         Some(Target::Seat(name) | Target::Area(name) | waitlist_entry::Target::Branch(name)) => name.as_str(),
         None => "",
     };
     let interval = entry.interval.unwrap_or_default();
-    shown_interval(interval.start_time.as_ref(), interval.end_time.as_ref(), &zones.of_or_utc(place))
+    let when = shown_interval(interval.start_time.as_ref(), interval.end_time.as_ref(), &zones.of_or_utc(place));
+    let seconds = |time: Option<prost_types::Timestamp>| time.map_or(0, |time| time.seconds);
+    let is_flexible = i64::from(entry.stay_minutes) * 60 < seconds(interval.end_time) - seconds(interval.start_time);
+    if is_flexible { format!("{} min in {when}", entry.stay_minutes) } else { when }
 }

@@ -8,13 +8,14 @@ use std::collections::BTreeSet;
 
 use carrel_domain::catalog::{
     self, AMENITIES_PER_SEAT_MAX, AREAS_MAX, AreaDraft, BRANCHES_MAX, BranchDraft, Draft, EXCEPTIONS_MAX, Exception,
-    Fault, Hours, PERIODS_MAX, POLICIES_MAX, Period, Place, Policy, PolicyDraft, SEATS_MAX, SeatDraft, Span,
+    Fault, Hours, PERIODS_MAX, POLICIES_MAX, Period, Place, PolicyDraft, SEATS_MAX, SeatDraft, Span,
 };
 use carrel_domain::text::{Slug, Title};
 use carrel_domain::time::Date;
 use carrel_proto::v1;
 
 use crate::calendar;
+use crate::convert::policy;
 
 /// Farthest from the corner of an area's map.
 pub const METRES_MAX: f64 = 10_000.0;
@@ -111,50 +112,20 @@ impl Reading {
     }
 
     fn policy(&mut self, index: usize, policy: &v1::Policy) -> PolicyDraft {
-        let v1::Policy {
-            id,
-            grid_minutes,
-            min_minutes,
-            max_minutes,
-            window_days,
-            grace_minutes,
-            lead_minutes,
-            offer_minutes,
-            max_reservations,
-            max_minutes_per_day,
-            strikes_to_suspend,
-            strike_days,
-            suspension_days,
-        } = policy;
         let place = |field| Place { policy: Some(index), field, ..Place::default() };
-        let id = self.slug(place("id"), id);
-        let mut number = |field, value: i32| {
+        let id = self.slug(place("id"), &policy.id);
+        let rules = policy::to_rules(policy, |field, value| {
             u32::try_from(value).unwrap_or_else(|_| {
                 self.found(place(field), format!("{value} is less than nothing"));
                 self.stood_in.insert(place(field));
                 0
             })
-        };
-        let rules = Policy {
-            grid_minutes: number("grid_minutes", *grid_minutes),
-            min_minutes: number("min_minutes", *min_minutes),
-            max_minutes: number("max_minutes", *max_minutes),
-            window_days: number("window_days", *window_days),
-            grace_minutes: number("grace_minutes", *grace_minutes),
-            lead_minutes: number("lead_minutes", *lead_minutes),
-            offer_minutes: number("offer_minutes", *offer_minutes),
-            max_reservations: number("max_reservations", *max_reservations),
-            max_minutes_per_day: number("max_minutes_per_day", *max_minutes_per_day),
-            strikes_to_suspend: number("strikes_to_suspend", *strikes_to_suspend),
-            strike_days: number("strike_days", *strike_days),
-            suspension_days: number("suspension_days", *suspension_days),
-            ..Policy::default()
-        };
+        });
         PolicyDraft { id, rules }
     }
 
     fn branch(&mut self, index: usize, branch: &v1::Branch) -> BranchDraft {
-        let v1::Branch { id, display_name, time_zone, policy, hours, areas } = branch;
+        let v1::Branch { id, display_name, time_zone, policy, hours, areas, meals } = branch;
         let at = Place { branch: Some(index), ..Place::default() };
         let place = |field| Place { field, ..at.clone() };
         let id = self.slug(place("id"), id);
@@ -169,7 +140,8 @@ impl Reading {
             }
         };
         let areas = areas.iter().enumerate().map(|(index, area)| self.area(&at, index, area)).collect();
-        BranchDraft { id, title, time_zone, policy, hours, meals: Vec::new(), areas }
+        let meals = meals.as_ref().map(|meals| self.spans(&place("meals"), meals)).unwrap_or_default();
+        BranchDraft { id, title, time_zone, policy, hours, meals, areas }
     }
 
     fn area(&mut self, branch: &Place, index: usize, area: &v1::Area) -> AreaDraft {
@@ -326,45 +298,13 @@ fn about(text: &str, problem: &carrel_domain::text::TextError) -> String {
     if text.is_empty() { problem.to_string() } else { format!("{}: {problem}", shown(text)) }
 }
 
-fn from_policy(policy: &PolicyDraft) -> v1::Policy {
-    let PolicyDraft { id, rules } = policy;
-    let Policy {
-        grid_minutes,
-        min_minutes,
-        max_minutes,
-        window_days,
-        grace_minutes,
-        lead_minutes,
-        offer_minutes,
-        max_reservations,
-        max_minutes_per_day,
-        strikes_to_suspend,
-        strike_days,
-        suspension_days,
-        // Not part of a catalogue file.
-        ..
-    } = rules;
-    // Rules without faults are far below the bound.
-    let number = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
-    v1::Policy {
-        id: id.to_string(),
-        grid_minutes: number(*grid_minutes),
-        min_minutes: number(*min_minutes),
-        max_minutes: number(*max_minutes),
-        window_days: number(*window_days),
-        grace_minutes: number(*grace_minutes),
-        lead_minutes: number(*lead_minutes),
-        offer_minutes: number(*offer_minutes),
-        max_reservations: number(*max_reservations),
-        max_minutes_per_day: number(*max_minutes_per_day),
-        strikes_to_suspend: number(*strikes_to_suspend),
-        strike_days: number(*strike_days),
-        suspension_days: number(*suspension_days),
-    }
+fn from_policy(draft: &PolicyDraft) -> v1::Policy {
+    let PolicyDraft { id, rules } = draft;
+    policy::from_rules(id.as_str(), rules)
 }
 
 fn from_branch(branch: &BranchDraft) -> v1::Branch {
-    let BranchDraft { id, title, time_zone, policy, hours, meals: _, areas } = branch;
+    let BranchDraft { id, title, time_zone, policy, hours, meals, areas } = branch;
     v1::Branch {
         id: id.to_string(),
         display_name: title.to_string(),
@@ -372,6 +312,7 @@ fn from_branch(branch: &BranchDraft) -> v1::Branch {
         policy: policy.to_string(),
         hours: Some(from_hours(hours)),
         areas: areas.iter().map(from_area).collect(),
+        meals: (!meals.is_empty()).then(|| from_spans(meals)),
     }
 }
 

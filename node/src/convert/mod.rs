@@ -1,8 +1,10 @@
 //! The translation between the wire and the rules, both ways, and nowhere else.
 
 pub mod catalog;
+pub mod policy;
 pub mod invalid;
 pub mod names;
+pub mod presence_code;
 pub mod refusal;
 pub mod reply;
 pub mod request;

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use carrel_domain::catalog::Fault;
 use carrel_domain::claim::StateName;
+use carrel_domain::explain::Explanation;
 use carrel_domain::query::SeatView;
 use carrel_domain::refusal::Refusal;
+use carrel_domain::time::Interval;
 use carrel_proto::v1;
 use prost::Message;
 use tonic::{Code, Status};
@@ -47,7 +49,8 @@ struct No {
     metadata: HashMap<String, String>,
     retry: Option<Duration>,
     invalid: Vec<InvalidField>,
-    alternatives: Vec<v1::Seat>,
+    rules: Vec<v1::FailingRule>,
+    alternatives: v1::Alternatives,
 }
 
 impl No {
@@ -59,7 +62,8 @@ impl No {
             metadata: HashMap::new(),
             retry: None,
             invalid: Vec::new(),
-            alternatives: Vec::new(),
+            rules: Vec::new(),
+            alternatives: v1::Alternatives::default(),
         }
     }
 
@@ -80,7 +84,7 @@ impl No {
 
     /// With details of standard kinds, and with ours beside them, which no builder of standard details can add.
     fn into_status(self) -> Status {
-        let Self { code, reason, message, metadata, retry, invalid, alternatives } = self;
+        let Self { code, reason, message, metadata, retry, invalid, rules, alternatives } = self;
         let info = pb::ErrorInfo { reason: reason.to_owned(), domain: DOMAIN.to_owned(), metadata };
         let mut details = vec![packed("google.rpc.ErrorInfo", &info)];
         if let Some(delay) = retry {
@@ -99,8 +103,15 @@ impl No {
             let field_violations = invalid.into_iter().map(violation).collect();
             details.push(packed("google.rpc.BadRequest", &pb::BadRequest { field_violations }));
         }
-        if !alternatives.is_empty() {
-            details.push(packed("carrel.v1.Alternatives", &v1::Alternatives { seats: alternatives }));
+        let quotas: Vec<_> = rules.iter().filter(|rule| rule.reason == QUOTA_EXCEEDED).map(quota_violation).collect();
+        if !quotas.is_empty() {
+            details.push(packed("google.rpc.QuotaFailure", &pb::QuotaFailure { violations: quotas }));
+        }
+        if !rules.is_empty() {
+            details.push(packed("carrel.v1.FailingRules", &v1::FailingRules { rules }));
+        }
+        if alternatives != v1::Alternatives::default() {
+            details.push(packed("carrel.v1.Alternatives", &alternatives));
         }
         let body = pb::Status { code: code.into(), message: message.clone(), details }.encode_to_vec();
         Status::with_details(code, message, body.into())
@@ -119,16 +130,39 @@ pub fn to_status(refusal: Refusal) -> Status {
     explained(refusal).into_status()
 }
 
-/// The seat is taken, and these are free instead.
+/// A refusal with everything else that stands against what was wished for, and what could be had instead;
+/// `interval` is when it was to be.
 #[must_use]
-pub fn seat_taken(free: &[SeatView]) -> Status {
-    let mut no = explained(Refusal::SeatTaken);
-    if !free.is_empty() {
+pub fn unmet(refusal: Refusal, interval: Option<Interval>, explanation: &Explanation) -> Status {
+    let Explanation { failing, alternatives } = explanation;
+    let mut no = explained(refusal);
+    let others = failing.iter().filter(|&&other| other != refusal);
+    no.rules = std::iter::once(&refusal).chain(others).map(|&refusal| failing_rule(refusal)).collect();
+    let free: Vec<&SeatView> =
+        alternatives.iter().filter(|other| Some(other.interval) == interval).map(|other| &other.seat).collect();
+    if refusal == Refusal::SeatTaken && !free.is_empty() {
         let labels: Vec<&str> = free.iter().map(|seat| seat.label.as_str()).collect();
         no.message = format!("the seat is taken for this time; free instead: {}", labels.join(", "));
     }
-    no.alternatives = free.iter().map(reply::seat).collect();
+    no.alternatives = v1::Alternatives {
+        seats: free.into_iter().map(reply::seat).collect(),
+        alternatives: alternatives.iter().map(reply::alternative).collect(),
+    };
     no.into_status()
+}
+
+/// A refusal as one of several.
+#[must_use]
+pub fn failing_rule(refusal: Refusal) -> v1::FailingRule {
+    let No { reason, message, metadata, .. } = explained(refusal);
+    v1::FailingRule { reason: reason.to_owned(), message, metadata: metadata.into_iter().collect() }
+}
+
+const QUOTA_EXCEEDED: &str = "QUOTA_EXCEEDED";
+
+fn quota_violation(rule: &v1::FailingRule) -> pb::quota_failure::Violation {
+    let subject = rule.metadata.get("rule").cloned().unwrap_or_default();
+    pb::quota_failure::Violation { subject, description: rule.message.clone(), ..Default::default() }
 }
 
 fn explained(refusal: Refusal) -> No {
@@ -237,7 +271,7 @@ fn explained(refusal: Refusal) -> No {
         Refusal::Suspended { until } => No::new(
             FailedPrecondition,
             "SUSPENDED",
-            format!("after too many missed reservations this account may not book until {}", time::shown(until)),
+            format!("this account is suspended, it may not book until {}", time::shown(until)),
         )
         .with("until", time::shown(until)),
         Refusal::OwnOverlap { claim } => No::new(
@@ -248,14 +282,14 @@ fn explained(refusal: Refusal) -> No {
         .with("reservation", names::reservation(claim)),
         Refusal::TooManyReservations { max } => No::new(
             ResourceExhausted,
-            "QUOTA_EXCEEDED",
+            QUOTA_EXCEEDED,
             format!("you have {max} reservations, the most at once: cancel one, or wait until one is over"),
         )
         .with("rule", "max_reservations")
         .with("max", max),
         Refusal::TooManyMinutes { max_per_day, left } => No::new(
             ResourceExhausted,
-            "QUOTA_EXCEEDED",
+            QUOTA_EXCEEDED,
             format!("this is more than the {max_per_day} minutes that you may book a day, of which {left} are left"),
         )
         .with("rule", "max_minutes_per_day")
@@ -263,34 +297,32 @@ fn explained(refusal: Refusal) -> No {
         .with("left", left),
         Refusal::TooManyMinutesInWeek { max_per_week, left } => No::new(
             ResourceExhausted,
-            "QUOTA_EXCEEDED",
+            QUOTA_EXCEEDED,
             format!("this is more than the {max_per_week} minutes that you may book a week, of which {left} are left"),
         )
         .with("rule", "max_minutes_per_week")
         .with("max", max_per_week)
         .with("left", left),
         Refusal::TooManyOnDay { max } => {
-            No::new(ResourceExhausted, "QUOTA_EXCEEDED", format!("you may book {max} times a day: choose another day"))
+            No::new(ResourceExhausted, QUOTA_EXCEEDED, format!("you may book {max} times a day: choose another day"))
                 .with("rule", "max_per_day")
                 .with("max", max)
         }
-        Refusal::TooManyInWeek { max } => No::new(
-            ResourceExhausted,
-            "QUOTA_EXCEEDED",
-            format!("you may book {max} times a week: choose another week"),
-        )
-        .with("rule", "max_per_week")
-        .with("max", max),
+        Refusal::TooManyInWeek { max } => {
+            No::new(ResourceExhausted, QUOTA_EXCEEDED, format!("you may book {max} times a week: choose another week"))
+                .with("rule", "max_per_week")
+                .with("max", max)
+        }
         Refusal::TooManyFuture { max } => No::new(
             ResourceExhausted,
-            "QUOTA_EXCEEDED",
+            QUOTA_EXCEEDED,
             format!("you have {max} reservations still to come, the most at once: cancel one, or check in first"),
         )
         .with("rule", "max_future")
         .with("max", max),
         Refusal::HoldExists { claim } => No::new(
             ResourceExhausted,
-            "QUOTA_EXCEEDED",
+            QUOTA_EXCEEDED,
             format!("you hold a seat already, {}: confirm or cancel it first", names::reservation(claim)),
         )
         .with("rule", "holds")
@@ -372,7 +404,7 @@ fn explained(refusal: Refusal) -> No {
         .with("minutes", minutes),
         Refusal::TooManyReports { max } => No::new(
             ResourceExhausted,
-            "QUOTA_EXCEEDED",
+            QUOTA_EXCEEDED,
             format!("{max} of the seats that you have reported lately were in use: tell the staff instead"),
         )
         .with("rule", "false_reports")
@@ -396,7 +428,7 @@ fn explained(refusal: Refusal) -> No {
         }
         Refusal::TooManyWaits { max } => No::new(
             ResourceExhausted,
-            "QUOTA_EXCEEDED",
+            QUOTA_EXCEEDED,
             format!("you wait for {max} seats, the most at once: leave one of the waitlists first"),
         )
         .with("rule", "max_waits")
@@ -421,6 +453,13 @@ fn explained(refusal: Refusal) -> No {
             .with("position", position)
         }
         Refusal::MessageNotFound => No::new(NotFound, "MESSAGE_NOT_FOUND", "there is no such message among yours"),
+        Refusal::TooManyBlocks { max } => No::new(
+            ResourceExhausted,
+            QUOTA_EXCEEDED,
+            format!("you have blocked {max} people, the most at once: unblock one of them first"),
+        )
+        .with("rule", "max_blocks")
+        .with("max", max),
     }
 }
 
@@ -430,7 +469,7 @@ fn interval_invalid(problem: String) -> No {
 
 fn in_words(state: StateName) -> &'static str {
     match state {
-        StateName::Held => "held as an offer that is not accepted yet",
+        StateName::Held => "held and not confirmed yet",
         StateName::Confirmed => "confirmed and not checked in",
         StateName::CheckedIn => "checked in",
         StateName::Away => "away",
@@ -651,6 +690,13 @@ pub fn resume_token_expired() -> Status {
     No::new(Code::OutOfRange, "RESUME_TOKEN_EXPIRED", message).into_status()
 }
 
+/// Seats show codes once the leader has drawn the key for them, which it does first of all.
+#[must_use]
+pub fn no_codes_yet() -> Status {
+    let message = "seats show no codes yet: try again in a second";
+    No::new(Code::Unavailable, "PRESENCE_PENDING", message).retry_after(CALENDAR_RETRY).into_status()
+}
+
 /// A stream whose reader does not read.
 #[must_use]
 pub fn slow_consumer() -> Status {
@@ -685,7 +731,7 @@ mod tests {
     #[test]
     fn standard_details_and_ours_are_read_from_one_status() {
         let mut taken = explained(Refusal::SeatTaken);
-        taken.alternatives = vec![v1::Seat { label: "R 102".to_owned(), ..Default::default() }];
+        taken.alternatives.seats = vec![v1::Seat { label: "R 102".to_owned(), ..Default::default() }];
         let status = taken.into_status();
         let details = pb::Status::decode(status.details()).expect("a google.rpc.Status").details;
         let ours = details.iter().find(|any| any.type_url.ends_with("/carrel.v1.Alternatives")).expect("alternatives");
@@ -712,6 +758,22 @@ mod tests {
         let fields: Vec<_> = bad.field_violations.iter().map(|violation| violation.field.as_str()).collect();
         assert_eq!(fields, ["seat", "text"]);
         assert_eq!(status.message(), "seat: it is empty; text: it is empty");
+    }
+
+    #[test]
+    fn every_rule_that_fails_is_told_and_every_quota_in_the_standard_form_too() {
+        let full = Refusal::TooManyOnDay { max: 2 };
+        let failing = vec![Refusal::Closed, full, Refusal::SeatTaken];
+        let interval = Interval::new(Timestamp(0), Timestamp(1)).expect("a microsecond");
+        let status = unmet(Refusal::Closed, Some(interval), &Explanation { failing, alternatives: Vec::new() });
+        let details = pb::Status::decode(status.details()).expect("a google.rpc.Status").details;
+        let ours = details.iter().find(|any| any.type_url.ends_with("/carrel.v1.FailingRules")).expect("rules");
+        let rules = v1::FailingRules::decode(ours.value.as_slice()).expect("rules").rules;
+        let reasons: Vec<&str> = rules.iter().map(|rule| rule.reason.as_str()).collect();
+        assert_eq!(reasons, ["CLOSED", "QUOTA_EXCEEDED", "SEAT_TAKEN"]);
+        let quota = status.get_details_quota_failure().expect("a QuotaFailure");
+        assert_eq!(quota.violations[0].subject, "max_per_day");
+        assert!(!details.iter().any(|any| any.type_url.ends_with("/carrel.v1.Alternatives")));
     }
 
     #[test]

@@ -1,17 +1,25 @@
 //! What the rules answer, as the wire says it.
 
-use carrel_domain::account::Role;
+use std::ops::RangeInclusive;
+
+use carrel_domain::account::{Role, Strike};
 use carrel_domain::claim::{Origin, StateName};
+use carrel_domain::explain::Alternative;
 use carrel_domain::id::Position;
 use carrel_domain::query::{
-    AreaView, BranchView, ClaimView, ItemSubject, ItemView, MessageView, SeatTimetable, SeatView, UserView, WaitView,
+    AreaView, BranchView, ClaimView, ConversationView, Export, ItemSubject, ItemView, MessageView, SeatTimetable,
+    SeatView, UserView, WaitView,
 };
-use carrel_domain::reply::{Answer, ImportSummary};
+use carrel_domain::quota::{Quotas, Usage};
+use carrel_domain::refusal::Refusal;
+use carrel_domain::reply::{Answer, ClosureSummary, ImportSummary};
+use carrel_domain::strike::StrikeCause;
 use carrel_domain::text::{Slug, Title, UserName};
 use carrel_domain::waitlist::WaitState;
 use carrel_proto::v1;
 
 use crate::convert::names;
+use crate::convert::refusal::failing_rule;
 use crate::convert::time::{to_interval, to_timestamp};
 use crate::convert::token::ResumeToken;
 
@@ -48,6 +56,17 @@ pub fn user(view: &UserView) -> v1::User {
         suspended_until: suspended_until.map(to_timestamp),
         branches: branches.iter().map(names::branch).collect(),
     }
+}
+
+/// As somebody else sees them: a suspension is theirs and the staff's to know.
+#[must_use]
+pub fn user_to(viewer: &UserView, view: &UserView) -> v1::User {
+    let knows = match viewer.role {
+        Role::Librarian(_) | Role::Admin | Role::Auditor => true,
+        Role::Patron | Role::Kiosk => viewer.id == view.id,
+    };
+    let told = user(view);
+    if knows { told } else { v1::User { suspended_until: None, ..told } }
 }
 
 #[must_use]
@@ -158,8 +177,9 @@ fn origin(origin: Origin) -> v1::reservation::Origin {
     }
 }
 
+/// With its place in line, as far as that is known.
 #[must_use]
-pub fn wait(view: &WaitView) -> v1::WaitlistEntry {
+pub fn wait(view: &WaitView, place_in_line: Option<RangeInclusive<u32>>) -> v1::WaitlistEntry {
     use carrel_domain::request::Place;
     use v1::waitlist_entry::{State, Target};
     let WaitView { wait, user, place } = view;
@@ -185,6 +205,90 @@ pub fn wait(view: &WaitView) -> v1::WaitlistEntry {
         state: state.into(),
         reservation: claim.map(names::reservation).unwrap_or_default(),
         create_time: Some(to_timestamp(wait.created_at)),
+        stay_minutes: count(wait.minutes),
+        best_place: place_in_line.as_ref().map_or(0, |place| count(*place.start())),
+        worst_place: place_in_line.as_ref().map_or(0, |place| count(*place.end())),
+        missed_offers: count(wait.missed),
+    }
+}
+
+#[must_use]
+pub fn alternative(alternative: &Alternative) -> v1::Alternative {
+    let Alternative { seat: view, interval } = alternative;
+    v1::Alternative { seat: Some(seat(view)), interval: Some(to_interval(*interval)) }
+}
+
+#[must_use]
+pub fn outcome(outcome: &Result<ClaimView, Refusal>) -> v1::batch_create_reservations_response::Outcome {
+    use v1::batch_create_reservations_response::outcome::Outcome as One;
+    let outcome = match outcome {
+        Ok(view) => One::Reservation(reservation(view)),
+        Err(refusal) => One::Refusal(failing_rule(*refusal)),
+    };
+    v1::batch_create_reservations_response::Outcome { outcome: Some(outcome) }
+}
+
+#[must_use]
+pub fn closed(summary: ClosureSummary, commit: Option<v1::CommitInfo>) -> v1::CloseSeatsResponse {
+    let ClosureSummary { seat_count, moved_count, displaced_count } = summary;
+    v1::CloseSeatsResponse {
+        seat_count: count(seat_count),
+        moved_count: count(moved_count),
+        displaced_count: count(displaced_count),
+        commit,
+    }
+}
+
+#[must_use]
+pub fn reopened(summary: ClosureSummary, commit: Option<v1::CommitInfo>) -> v1::ReopenSeatsResponse {
+    v1::ReopenSeatsResponse { seat_count: count(summary.seat_count), commit }
+}
+
+#[must_use]
+pub fn quotas(quotas: &Quotas) -> v1::GetQuotaResponse {
+    let Quotas { reservations, future, minutes_on_day, minutes_in_week, on_day, in_week } = quotas;
+    let usage =
+        |Usage { used, max }: &Usage| Some(v1::get_quota_response::Usage { used: count(*used), max: max.map(count) });
+    v1::GetQuotaResponse {
+        reservations: usage(reservations),
+        future: usage(future),
+        minutes_on_day: usage(minutes_on_day),
+        minutes_in_week: usage(minutes_in_week),
+        on_day: usage(on_day),
+        in_week: usage(in_week),
+    }
+}
+
+#[must_use]
+pub fn strike(strike: &Strike) -> v1::Strike {
+    let Strike { at, claim, cause, waived } = strike;
+    let cause = match cause {
+        StrikeCause::NoShow => v1::strike::Cause::NoShow,
+        StrikeCause::Released => v1::strike::Cause::Released,
+        StrikeCause::LateCancel => v1::strike::Cause::LateCancel,
+    };
+    v1::Strike {
+        reservation: names::reservation(*claim),
+        cause: cause.into(),
+        create_time: Some(to_timestamp(*at)),
+        waived: *waived,
+    }
+}
+
+/// Everything about a person, as they are told it.
+#[must_use]
+pub fn export(export: &Export, lineage: u32) -> v1::ExportMyDataResponse {
+    let Export { user: view, needs_accessible, read_up_to: _, sessions, strikes, claims, waits, inbox, messages } =
+        export;
+    v1::ExportMyDataResponse {
+        user: Some(user(view)),
+        needs_accessible: *needs_accessible,
+        session_expire_times: sessions.iter().map(|session| to_timestamp(session.expires_at)).collect(),
+        strikes: strikes.iter().map(strike).collect(),
+        reservations: claims.iter().map(reservation).collect(),
+        waitlist_entries: waits.iter().map(|view| wait(view, None)).collect(),
+        inbox_items: inbox.iter().map(|item| inbox_item(item, &view.name, lineage)).collect(),
+        messages: messages.iter().map(message).collect(),
     }
 }
 
@@ -197,6 +301,16 @@ pub fn message(view: &MessageView) -> v1::Message {
         recipients: recipients.iter().map(|name| names::user_or_nobody(name.as_ref())).collect(),
         text: text.to_string(),
         create_time: Some(to_timestamp(*at)),
+    }
+}
+
+#[must_use]
+pub fn conversation(view: &ConversationView) -> v1::Conversation {
+    let ConversationView { others, last, unread_count } = view;
+    v1::Conversation {
+        participants: others.iter().map(|name| names::user_or_nobody(name.as_ref())).collect(),
+        last_message: Some(message(last)),
+        unread_count: count(*unread_count),
     }
 }
 
@@ -229,19 +343,27 @@ pub fn inbox_item(view: &ItemView, owner: &UserName, lineage: u32) -> v1::InboxI
         ItemSubject::NoShow { claim } => about(Kind::NoShow, names::reservation(*claim)),
         ItemSubject::Displaced { claim } => about(Kind::Displaced, names::reservation(*claim)),
         ItemSubject::CancelledByStaff { claim } => about(Kind::CancelledByStaff, names::reservation(*claim)),
-        // Until when is said of the user.
-        ItemSubject::Suspended { until: _ } => about(Kind::Suspended, String::new()),
+        ItemSubject::Suspended { until } => {
+            v1::InboxItem { until: Some(to_timestamp(*until)), ..about(Kind::Suspended, String::new()) }
+        }
         ItemSubject::WaitExpired { wait } => about(Kind::WaitExpired, names::wait(*wait)),
-        // Clients tell these apart by the reservation that they are about.
-        ItemSubject::HoldExpired { claim } => about(Kind::OfferExpired, names::reservation(*claim)),
-        ItemSubject::Released { claim } | ItemSubject::CancelledLate { claim } => {
-            about(Kind::NoShow, names::reservation(*claim))
+        ItemSubject::HoldExpired { claim } => about(Kind::HoldExpired, names::reservation(*claim)),
+        ItemSubject::Released { claim } => about(Kind::Released, names::reservation(*claim)),
+        ItemSubject::Moved { claim } => about(Kind::Moved, names::reservation(*claim)),
+        ItemSubject::BookedForYou { claim } => about(Kind::BookedForYou, names::reservation(*claim)),
+        ItemSubject::SeatReported { claim, until } => {
+            v1::InboxItem { until: Some(to_timestamp(*until)), ..about(Kind::SeatReported, names::reservation(*claim)) }
         }
-        ItemSubject::Moved { claim } => about(Kind::Displaced, names::reservation(*claim)),
-        ItemSubject::BookedForYou { claim } => about(Kind::OfferMade, names::reservation(*claim)),
-        ItemSubject::SeatReported { claim, until: _ } | ItemSubject::StrikeWaived { claim } => {
-            about(Kind::Unspecified, names::reservation(*claim))
+        ItemSubject::CancelledLate { claim } => about(Kind::CancelledLate, names::reservation(*claim)),
+        ItemSubject::StrikeWaived { claim } => about(Kind::StrikeWaived, names::reservation(*claim)),
+        ItemSubject::Unsent { message } => {
+            v1::InboxItem { message: names::message(*message), ..about(Kind::Unsent, String::new()) }
         }
+        ItemSubject::Reported { reporter, sender, text, reason } => v1::InboxItem {
+            reporter: names::user_or_nobody(reporter.as_ref()),
+            reason: reason.to_string(),
+            ..written(Kind::Reported, sender, text.to_string())
+        },
     }
 }
 

@@ -33,7 +33,7 @@ impl<L: Library> AuthService for Auth<L> {
         let (name, password) = request::register(std::mem::take(&mut call.message))?;
         let password = self.0.passwords.hash(password).await?;
         let done = self.0.write(&call, Action::Register { name, password }).await?;
-        Ok(Response::new(RegisterResponse { user: done.user()?, commit: Some(done.commit) }))
+        Ok(Response::new(RegisterResponse { user: done.user()?, commit: done.commit }))
     }
 
     /// Says and takes the same whether the name or the password is wrong.
@@ -55,7 +55,7 @@ impl<L: Library> AuthService for Auth<L> {
             let action = Action::StartSession { user, password, token: token_digest };
             // Not recorded: an answer that is lost costs one session that nobody uses.
             let entry = carrel_domain::request::Request { caller: Caller::Anonymous, retry: None, action };
-            match self.0.done(self.0.library.write(entry, deadline.remaining()).await?) {
+            match self.0.decided(self.0.library.write(entry, deadline.remaining()).await?).done() {
                 Ok(done) => return Ok(Response::new(done.login(token.to_text())?)),
                 Err(Refusal::PasswordChanged) => {}
                 Err(Refusal::UserNotFound) => return Err(credentials_invalid()),
@@ -68,7 +68,7 @@ impl<L: Library> AuthService for Auth<L> {
     async fn logout(&self, request: Request<LogoutRequest>) -> Result<Response<LogoutResponse>, Status> {
         let call = Call::of_session(request)?;
         let done = self.0.write(&call, Action::EndSession).await?;
-        Ok(Response::new(LogoutResponse { commit: Some(done.commit) }))
+        Ok(Response::new(LogoutResponse { commit: done.commit }))
     }
 
     async fn get_session(&self, request: Request<GetSessionRequest>) -> Result<Response<GetSessionResponse>, Status> {

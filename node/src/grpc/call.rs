@@ -2,6 +2,7 @@
 
 use std::mem;
 
+use carrel_domain::id::TokenDigest;
 use carrel_domain::request::{Action, Caller, Request, RetryKey};
 use carrel_proto::v1;
 use prost::Message;
@@ -46,6 +47,14 @@ impl<M: Mutation> Call<M> {
         Ok(Self { message, deadline, caller, retry })
     }
 
+    /// Whose call it is, if it is anybody's.
+    pub fn session(&self) -> Option<TokenDigest> {
+        match self.caller {
+            Caller::Session(token) => Some(token),
+            Caller::System | Caller::Anonymous => None,
+        }
+    }
+
     /// What goes into the log.
     pub fn asking_for(&self, action: Action) -> Request {
         Request { caller: self.caller, retry: self.retry, action }
@@ -63,10 +72,15 @@ pub trait Mutation: Message {
     fn secret_mut(&mut self) -> Option<&mut String> {
         None
     }
+
+    /// Whether the caller only wants to know what would be answered.
+    fn validate_only(&self) -> bool {
+        false
+    }
 }
 
 macro_rules! mutations {
-    ($($request:ident $method:literal $($secret:ident)?;)*) => {
+    ($($request:ident $method:literal $(secret $secret:ident)? $(or $validate_only:ident)?;)*) => {
         /// Whether calls on this path change something.
         pub fn is_mutation(path: &str) -> bool {
             matches!(path.strip_prefix('/'), Some($($method)|*))
@@ -82,21 +96,41 @@ macro_rules! mutations {
             $(fn secret_mut(&mut self) -> Option<&mut String> {
                 Some(&mut self.$secret)
             })?
+
+            $(fn validate_only(&self) -> bool {
+                self.$validate_only
+            })?
         })*
     };
 }
 
 mutations! {
-    RegisterRequest "carrel.v1.AuthService/Register" password;
+    RegisterRequest "carrel.v1.AuthService/Register" secret password;
     LogoutRequest "carrel.v1.AuthService/Logout";
     DeleteUserRequest "carrel.v1.UserService/DeleteUser";
     SetUserRoleRequest "carrel.v1.UserService/SetUserRole";
-    ImportCatalogRequest "carrel.v1.CatalogService/ImportCatalog";
-    CreateReservationRequest "carrel.v1.ReservationService/CreateReservation";
+    SuspendUserRequest "carrel.v1.UserService/SuspendUser";
+    UnsuspendUserRequest "carrel.v1.UserService/UnsuspendUser";
+    WaiveStrikeRequest "carrel.v1.UserService/WaiveStrike";
+    SetAccessibilityRequest "carrel.v1.UserService/SetAccessibility";
+    ImportCatalogRequest "carrel.v1.CatalogService/ImportCatalog" or validate_only;
+    CloseSeatsRequest "carrel.v1.SeatService/CloseSeats" or validate_only;
+    ReopenSeatsRequest "carrel.v1.SeatService/ReopenSeats" or validate_only;
+    RotatePresenceKeyRequest "carrel.v1.SeatService/RotatePresenceKey";
+    CreateReservationRequest "carrel.v1.ReservationService/CreateReservation" or validate_only;
+    HoldSeatRequest "carrel.v1.ReservationService/HoldSeat" or validate_only;
+    ConfirmReservationRequest "carrel.v1.ReservationService/ConfirmReservation";
+    WalkInRequest "carrel.v1.ReservationService/WalkIn" or validate_only;
+    CreateGroupReservationRequest "carrel.v1.ReservationService/CreateGroupReservation" or validate_only;
+    BatchCreateReservationsRequest "carrel.v1.ReservationService/BatchCreateReservations" or validate_only;
     CheckInRequest "carrel.v1.ReservationService/CheckIn";
+    StepAwayRequest "carrel.v1.ReservationService/StepAway";
+    ExtendReservationRequest "carrel.v1.ReservationService/ExtendReservation" or validate_only;
+    RescheduleReservationRequest "carrel.v1.ReservationService/RescheduleReservation" or validate_only;
+    ReportEmptySeatRequest "carrel.v1.ReservationService/ReportEmptySeat";
     CheckOutRequest "carrel.v1.ReservationService/CheckOut";
     CancelReservationRequest "carrel.v1.ReservationService/CancelReservation";
-    JoinWaitlistRequest "carrel.v1.WaitlistService/JoinWaitlist";
+    JoinWaitlistRequest "carrel.v1.WaitlistService/JoinWaitlist" or validate_only;
     LeaveWaitlistRequest "carrel.v1.WaitlistService/LeaveWaitlist";
     AcceptOfferRequest "carrel.v1.WaitlistService/AcceptOffer";
     DeclineOfferRequest "carrel.v1.WaitlistService/DeclineOffer";
@@ -104,6 +138,9 @@ mutations! {
     SendMessageRequest "carrel.v1.MessageService/SendMessage";
     BroadcastRequest "carrel.v1.MessageService/Broadcast";
     DeleteMessageRequest "carrel.v1.MessageService/DeleteMessage";
+    BlockUserRequest "carrel.v1.MessageService/BlockUser";
+    UnblockUserRequest "carrel.v1.MessageService/UnblockUser";
+    ReportMessageRequest "carrel.v1.MessageService/ReportMessage";
 }
 
 /// None without a request id: then every repetition is a request of its own.
@@ -140,7 +177,8 @@ mod tests {
     #[test]
     fn the_same_bytes_for_another_method_are_another_request() {
         let (request_id, name) = (ID.to_owned(), "reservations/1".to_owned());
-        let mut check_in = v1::CheckInRequest { request_id: request_id.clone(), name: name.clone() };
+        let mut check_in =
+            v1::CheckInRequest { request_id: request_id.clone(), name: name.clone(), ..Default::default() };
         let mut check_out = v1::CheckOutRequest { request_id, name };
         assert_ne!(retry_key(&mut check_in), retry_key(&mut check_out));
     }

@@ -1,7 +1,7 @@
 //! The catalogue: everybody may see it, an admin may replace it.
 
 use carrel_domain::catalog::Draft;
-use carrel_domain::request::{Action, At};
+use carrel_domain::request::Action;
 use carrel_proto::v1::catalog_service_server::CatalogService;
 use carrel_proto::v1::{
     Catalog as WireCatalog, ExportCatalogRequest, ExportCatalogResponse, ImportCatalogRequest, ImportCatalogResponse,
@@ -9,13 +9,12 @@ use carrel_proto::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::convert::refusal::{catalog_invalid, out_of_order};
+use crate::convert::refusal::catalog_invalid;
 use crate::convert::{self, reply, request};
 use crate::grpc::call::Call;
-use crate::grpc::front::Front;
+use crate::grpc::front::{Front, beside};
 use crate::grpc::library::Library;
 use crate::grpc::session;
-use crate::replica::Freshness;
 
 #[derive(Debug)]
 pub struct Catalog<L>(pub Front<L>);
@@ -48,39 +47,12 @@ impl<L: Library> CatalogService for Catalog<L> {
         let expected_revision = request::expected_revision(call.message.expected_revision)?;
         let draft = Box::new(draft_of(call.message.catalog.take().unwrap_or_default()).await?);
         let action = Action::ImportCatalog { draft, expected_revision };
-        if call.message.validate_only {
-            return self.try_out(&call, action).await;
-        }
         let done = self.0.write(&call, action).await?;
-        Ok(Response::new(reply::import(done.import()?, Some(done.commit))))
+        Ok(Response::new(reply::import(done.import()?, done.commit)))
     }
 }
 
-impl<L: Library> Catalog<L> {
-    /// The very same import, into a state that nobody keeps.
-    async fn try_out(
-        &self,
-        call: &Call<ImportCatalogRequest>,
-        action: Action,
-    ) -> Result<Response<ImportCatalogResponse>, Status> {
-        let view = self.0.library.read(Freshness::Linearizable).await?;
-        let mut request = call.asking_for(action);
-        request.retry = None;
-        let answer = beside(move || {
-            let mut state = view.as_ref().clone();
-            let At { index, time } = state.at();
-            state.apply(At { index: index + 1, time }, &request).reply
-        });
-        let done = self.0.done(answer.await?).map_err(convert::refusal::to_status)?;
-        Ok(Response::new(reply::import(done.import()?, None)))
-    }
-}
-
-/// Tens of thousands of seats take milliseconds to check, which other calls on this thread should not wait for.
+/// Tens of thousands of seats take milliseconds to check.
 async fn draft_of(catalog: WireCatalog) -> Result<Draft, Status> {
     beside(move || convert::catalog::to_draft(&catalog)).await?.map_err(|faults| catalog_invalid(&faults))
-}
-
-async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| out_of_order())
 }

@@ -42,7 +42,11 @@ const CALLERS_MAX: usize = 65_536;
 const FORGET_EVERY: Duration = Duration::from_millis(100);
 
 const LOG_INS: [&str; 2] = ["/carrel.v1.AuthService/Login", "/carrel.v1.AuthService/Register"];
-const STREAMS: [&str; 2] = ["/carrel.v1.InboxService/WatchInbox", "/carrel.admin.v1.ClusterService/WatchCluster"];
+const STREAMS: [&str; 3] = [
+    "/carrel.v1.InboxService/WatchInbox",
+    "/carrel.v1.SeatService/WatchSeatMap",
+    "/carrel.admin.v1.ClusterService/WatchCluster",
+];
 
 /// What this node grants to each caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

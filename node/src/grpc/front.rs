@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
+use carrel_domain::explain::Explanation;
 use carrel_domain::id::{TokenDigest, UserId};
+use carrel_domain::query::WaitView;
 use carrel_domain::refusal::Refusal;
-use carrel_domain::reply::{Answer, ImportSummary, Reply};
-use carrel_domain::request::Action;
+use carrel_domain::reply::{Answer, ClosureSummary, ImportSummary, Reply};
+use carrel_domain::request::{Action, Request};
+use carrel_domain::state::State;
+use carrel_domain::time::Interval;
 use carrel_proto::v1;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -14,6 +18,7 @@ use crate::convert::refusal::to_status;
 use crate::convert::token::ResumeToken;
 use crate::convert::{refusal, reply, request};
 use crate::grpc::call::{Call, Mutation};
+use crate::grpc::explaining;
 use crate::grpc::fair_share::FairShare;
 use crate::grpc::library::Library;
 use crate::passwords::Passwords;
@@ -41,18 +46,52 @@ impl<L> Clone for Front<L> {
 
 impl<L: Library> Front<L> {
     pub async fn write<M: Mutation>(&self, call: &Call<M>, action: Action) -> Result<Done, Status> {
-        let answer = self.ask(call, action).await?;
-        self.done(answer).map_err(to_status)
+        self.ask(call, action).await?.done().map_err(to_status)
     }
 
     /// The answer as it is, for those who have more to say about a refusal.
-    pub async fn ask<M: Mutation>(&self, call: &Call<M>, action: Action) -> Result<Answer, Status> {
-        Ok(self.library.write(call.asking_for(action), call.deadline.remaining()).await?)
+    pub async fn ask<M: Mutation>(&self, call: &Call<M>, action: Action) -> Result<Decision, Status> {
+        let request = call.asking_for(action);
+        if call.message.validate_only() {
+            return self.try_out(request).await;
+        }
+        Ok(self.decided(self.library.write(request, call.deadline.remaining()).await?))
     }
 
-    pub fn done(&self, answer: Answer) -> Result<Done, Refusal> {
-        let commit = reply::commit(&answer, self.library.lineage());
-        Ok(Done { reply: answer.result?, commit })
+    pub fn decided(&self, answer: Answer) -> Decision {
+        let commit = Some(reply::commit(&answer, self.library.lineage()));
+        Decision { answer, commit }
+    }
+
+    /// The very same request, to a state that nobody keeps.
+    async fn try_out(&self, request: Request) -> Result<Decision, Status> {
+        let view = self.library.read(Freshness::Linearizable).await?;
+        let answer = beside(move || view.validate(&request)).await?;
+        Ok(Decision { answer, commit: None })
+    }
+
+    /// A refusal with everything else that stands against what was wished for, and what could be had instead, as far as
+    /// this node can tell: looked up afresh each time, it promises nothing.
+    pub async fn unmet<M: Mutation>(
+        &self,
+        call: &Call<M>,
+        refused: Refused,
+        interval: Option<Interval>,
+        explain: impl FnOnce(&State, UserId) -> Result<Explanation, Refusal>,
+    ) -> Status {
+        let Refused { refusal, index } = refused;
+        let explanation = async {
+            let token = call.session()?;
+            let lineage = self.library.lineage();
+            let view = self.library.read(Freshness::AtLeast { lineage, index }).await.ok()?;
+            let user = view.session_user(token).ok()?;
+            explaining::explain(|| explain(&view, user))?.ok()
+        };
+        match explanation.await {
+            Some(explanation) => refusal::unmet(refusal, interval, &explanation),
+            // Who asks, or what was named, is the trouble; or there is no time for more.
+            None => to_status(refusal),
+        }
     }
 
     pub async fn read(&self, read: Option<v1::ReadOptions>) -> Result<View, Status> {
@@ -76,11 +115,48 @@ impl<L: Library> Front<L> {
     }
 }
 
+/// What takes milliseconds, which other calls on this thread should not wait for.
+pub async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| refusal::out_of_order())
+}
+
+/// A request that was decided.
+#[derive(Debug)]
+pub struct Decision {
+    answer: Answer,
+    /// None: it was only tried.
+    commit: Option<v1::CommitInfo>,
+}
+
+impl Decision {
+    pub fn done(self) -> Result<Done, Refusal> {
+        let index = self.commit.as_ref().map(|_| self.answer.at.index);
+        Ok(Done { reply: self.answer.result?, commit: self.commit, index })
+    }
+
+    /// As [`Decision::done`], with what it takes to say more.
+    pub fn granted(self) -> Result<Done, Refused> {
+        let index = self.answer.at.index;
+        self.done().map_err(|refusal| Refused { refusal, index })
+    }
+}
+
+/// A request that the rules have not granted.
+#[derive(Clone, Copy, Debug)]
+pub struct Refused {
+    pub refusal: Refusal,
+    /// Of the entry that decided it.
+    pub index: u64,
+}
+
 /// A request that the rules have granted.
 #[derive(Debug)]
 pub struct Done {
     reply: Reply,
-    pub commit: v1::CommitInfo,
+    /// None: it was only tried.
+    pub commit: Option<v1::CommitInfo>,
+    /// Of the entry that decided it, if there is one.
+    pub index: Option<u64>,
 }
 
 /// A reply of another kind than the action has can only be the record of another request: then its id was used twice.
@@ -112,8 +188,24 @@ impl Done {
         expected!(&self.reply, Reply::Claim(view) => Some(reply::reservation(view)))
     }
 
+    pub fn reservations(&self) -> Result<Vec<v1::Reservation>, Status> {
+        expected!(&self.reply, Reply::Claims(views) => views.iter().flatten().map(reply::reservation).collect())
+    }
+
+    pub fn outcomes(&self) -> Result<Vec<v1::batch_create_reservations_response::Outcome>, Status> {
+        expected!(&self.reply, Reply::Claims(views) => views.iter().map(reply::outcome).collect())
+    }
+
+    pub fn wait(&self) -> Result<&WaitView, Status> {
+        expected!(&self.reply, Reply::Wait(view) => view)
+    }
+
     pub fn entry(&self) -> Result<Option<v1::WaitlistEntry>, Status> {
-        expected!(&self.reply, Reply::Wait(view) => Some(reply::wait(view)))
+        Ok(Some(reply::wait(self.wait()?, None)))
+    }
+
+    pub fn closure(&self) -> Result<ClosureSummary, Status> {
+        expected!(&self.reply, Reply::Closure(summary) => *summary)
     }
 
     pub fn message(&self) -> Result<v1::Message, Status> {
@@ -134,7 +226,7 @@ impl Done {
             session_token,
             expire_time: Some(crate::convert::time::to_timestamp(expires_at)),
             unread_count: reply::count(unread_count),
-            commit: Some(self.commit),
+            commit: self.commit,
         })
     }
 }

@@ -82,7 +82,7 @@ impl<L: Library> InboxService for Inbox<L> {
             return Err(resume_token_expired());
         }
         let done = self.front.write(&call, request::advance_read_cursor(position)).await?;
-        Ok(Response::new(AdvanceReadCursorResponse { unread_count: done.unread_count()?, commit: Some(done.commit) }))
+        Ok(Response::new(AdvanceReadCursorResponse { unread_count: done.unread_count()?, commit: done.commit }))
     }
 }
 

@@ -7,12 +7,14 @@
 pub mod library;
 pub mod front;
 pub mod call;
+mod explaining;
 pub mod fair_share;
 pub mod session;
 pub mod auth;
 pub mod users;
 pub mod catalog;
 pub mod seats;
+pub mod seat_map;
 pub mod reservations;
 pub mod waitlist;
 pub mod inbox;

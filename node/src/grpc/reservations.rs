@@ -1,24 +1,33 @@
 //! Reservations: who sits where and when.
 
 use carrel_domain::claim::Claim;
+use carrel_domain::id::{ClaimId, SeatId, UserId};
+use carrel_domain::presence::Proof;
 use carrel_domain::refusal::Refusal;
-use carrel_domain::request::{Action, Place, SeatName, Wish};
+use carrel_domain::request::{Action, SeatName, Wish};
+use carrel_domain::state::State;
+use carrel_domain::time::Interval;
 use carrel_proto::v1::reservation_service_server::ReservationService;
 use carrel_proto::v1::{
-    CancelReservationRequest, CancelReservationResponse, CheckInRequest, CheckInResponse, CheckOutRequest,
-    CheckOutResponse, CreateReservationRequest, CreateReservationResponse, GetReservationRequest,
-    GetReservationResponse, ListReservationsRequest, ListReservationsResponse,
+    BatchCreateReservationsRequest, BatchCreateReservationsResponse, CancelReservationRequest,
+    CancelReservationResponse, CheckInRequest, CheckInResponse, CheckOutRequest, CheckOutResponse,
+    ConfirmReservationRequest, ConfirmReservationResponse, CreateGroupReservationRequest,
+    CreateGroupReservationResponse, CreateReservationRequest, CreateReservationResponse, ExtendReservationRequest,
+    ExtendReservationResponse, GetQuotaRequest, GetQuotaResponse, GetReservationRequest, GetReservationResponse,
+    HoldSeatRequest, HoldSeatResponse, ListReservationsRequest, ListReservationsResponse, ListSeatReservationsRequest,
+    ListSeatReservationsResponse, ReportEmptySeatRequest, ReportEmptySeatResponse, RescheduleReservationRequest,
+    RescheduleReservationResponse, StepAwayRequest, StepAwayResponse, WalkInRequest, WalkInResponse,
 };
 use tonic::{Request, Response, Status};
 
-use crate::convert::refusal::{seat_taken, to_status};
+use crate::convert::refusal::to_status;
+use crate::convert::request::Exchange;
 use crate::convert::token::{ListKey, page_cursor, page_token};
-use crate::convert::{names, reply, request};
-use crate::grpc::call::Call;
-use crate::grpc::front::Front;
+use crate::convert::{names, presence_code, reply, request};
+use crate::grpc::call::{Call, Mutation};
+use crate::grpc::front::{Done, Front};
 use crate::grpc::library::Library;
 use crate::grpc::session;
-use crate::replica::Freshness;
 
 #[derive(Debug)]
 pub struct Reservations<L>(pub Front<L>);
@@ -30,17 +39,60 @@ impl<L: Library> ReservationService for Reservations<L> {
         request: Request<CreateReservationRequest>,
     ) -> Result<Response<CreateReservationResponse>, Status> {
         let call = Call::of_session(request)?;
-        let action = request::create_reservation(&call.message)?;
-        let answer = self.0.ask(&call, action.clone()).await?;
-        let index = answer.at.index;
-        match self.0.done(answer) {
-            Ok(done) => Ok(Response::new(CreateReservationResponse {
-                reservation: done.reservation()?,
-                commit: Some(done.commit),
-            })),
-            Err(Refusal::SeatTaken) => Err(self.taken(&action, index).await),
-            Err(refusal) => Err(to_status(refusal)),
-        }
+        let wish = request::create_reservation(&call.message)?;
+        let done = self.grant(&call, &wish, Action::Reserve { wish: wish.clone() }).await?;
+        Ok(Response::new(CreateReservationResponse { reservation: done.reservation()?, commit: done.commit }))
+    }
+
+    async fn hold_seat(&self, request: Request<HoldSeatRequest>) -> Result<Response<HoldSeatResponse>, Status> {
+        let call = Call::of_session(request)?;
+        let wish = request::hold_seat(&call.message)?;
+        let done = self.grant(&call, &wish, Action::Hold { wish: wish.clone() }).await?;
+        Ok(Response::new(HoldSeatResponse { reservation: done.reservation()?, commit: done.commit }))
+    }
+
+    async fn confirm_reservation(
+        &self,
+        request: Request<ConfirmReservationRequest>,
+    ) -> Result<Response<ConfirmReservationResponse>, Status> {
+        let call = Call::of_session(request)?;
+        let done = self.0.write(&call, request::confirm_reservation(&call.message)?).await?;
+        Ok(Response::new(ConfirmReservationResponse { reservation: done.reservation()?, commit: done.commit }))
+    }
+
+    async fn walk_in(&self, request: Request<WalkInRequest>) -> Result<Response<WalkInResponse>, Status> {
+        let call = Call::of_session(request)?;
+        let walk_in = request::walk_in(&call.message)?;
+        let seat = |view: &State, _| find_seat(view, &walk_in.seat);
+        let proof = self.proof(&call, &call.message.presence_code, seat).await?;
+        let decision = self.0.ask(&call, walk_in.proven_by(proof)).await?;
+        let done = match decision.granted() {
+            Ok(done) => done,
+            Err(refused) => {
+                let request::WalkIn { seat, end, person } = &walk_in;
+                let why = |view: &State, user| view.explain_walk_in(user, seat, *end, person.as_ref());
+                return Err(self.0.unmet(&call, refused, None, why).await);
+            }
+        };
+        Ok(Response::new(WalkInResponse { reservation: done.reservation()?, commit: done.commit }))
+    }
+
+    async fn create_group_reservation(
+        &self,
+        request: Request<CreateGroupReservationRequest>,
+    ) -> Result<Response<CreateGroupReservationResponse>, Status> {
+        let call = Call::of_session(request)?;
+        let done = self.0.write(&call, request::create_group_reservation(&call.message)?).await?;
+        Ok(Response::new(CreateGroupReservationResponse { reservations: done.reservations()?, commit: done.commit }))
+    }
+
+    async fn batch_create_reservations(
+        &self,
+        request: Request<BatchCreateReservationsRequest>,
+    ) -> Result<Response<BatchCreateReservationsResponse>, Status> {
+        let call = Call::of_session(request)?;
+        let done = self.0.write(&call, request::batch_create_reservations(&call.message)?).await?;
+        Ok(Response::new(BatchCreateReservationsResponse { outcomes: done.outcomes()?, commit: done.commit }))
     }
 
     async fn get_reservation(
@@ -78,16 +130,99 @@ impl<L: Library> ReservationService for Reservations<L> {
         Ok(Response::new(ListReservationsResponse { reservations, next_page_token }))
     }
 
+    async fn list_seat_reservations(
+        &self,
+        request: Request<ListSeatReservationsRequest>,
+    ) -> Result<Response<ListSeatReservationsResponse>, Status> {
+        let session = session::named_by(request.metadata())?;
+        let ListSeatReservationsRequest { seat, read } = request.into_inner();
+        let seat = names::parse_seat("seat", &seat)?;
+        let (view, user) = self.0.read_as(session, read).await?;
+        let claims = view.claims_on(user, &seat).map_err(to_status)?;
+        let reservations = claims.iter().map(reply::reservation).collect();
+        Ok(Response::new(ListSeatReservationsResponse { reservations }))
+    }
+
+    async fn get_quota(&self, request: Request<GetQuotaRequest>) -> Result<Response<GetQuotaResponse>, Status> {
+        let session = session::named_by(request.metadata())?;
+        let mut message = request.into_inner();
+        let ((branch, area), time) = request::get_quota(&message)?;
+        let (view, user) = self.0.read_as(session, message.read.take()).await?;
+        let catalog = view.catalog();
+        let branch = catalog.find_branch(branch.as_str()).map(|_| branch).ok_or(Refusal::BranchNotFound);
+        let area =
+            branch.and_then(|branch| catalog.find_area(branch.as_str(), area.as_str()).ok_or(Refusal::AreaNotFound));
+        let quotas = area.and_then(|area| view.quotas(user, area, time.unwrap_or(view.at().time)));
+        Ok(Response::new(reply::quotas(&quotas.map_err(to_status)?)))
+    }
+
     async fn check_in(&self, request: Request<CheckInRequest>) -> Result<Response<CheckInResponse>, Status> {
         let call = Call::of_session(request)?;
-        let done = self.0.write(&call, request::check_in(&call.message)?).await?;
-        Ok(Response::new(CheckInResponse { reservation: done.reservation()?, commit: Some(done.commit) }))
+        let claim = request::check_in(&call.message)?;
+        let seat = |view: &State, user| view.reservation(user, claim).ok().map(|view| view.claim.seat);
+        let proof = self.proof(&call, &call.message.presence_code, seat).await?;
+        let done = self.0.write(&call, request::checked_in(claim, proof)).await?;
+        Ok(Response::new(CheckInResponse { reservation: done.reservation()?, commit: done.commit }))
+    }
+
+    async fn step_away(&self, request: Request<StepAwayRequest>) -> Result<Response<StepAwayResponse>, Status> {
+        let call = Call::of_session(request)?;
+        let done = self.0.write(&call, request::step_away(&call.message)?).await?;
+        Ok(Response::new(StepAwayResponse { reservation: done.reservation()?, commit: done.commit }))
+    }
+
+    async fn extend_reservation(
+        &self,
+        request: Request<ExtendReservationRequest>,
+    ) -> Result<Response<ExtendReservationResponse>, Status> {
+        let call = Call::of_session(request)?;
+        let (claim, end) = request::extend_reservation(&call.message)?;
+        let decision = self.0.ask(&call, Action::Extend { claim, end }).await?;
+        let done = match decision.granted() {
+            Ok(done) => done,
+            Err(refused) => {
+                let longer = |view: &State, user| {
+                    let start = view.reservation(user, claim)?.claim.interval.start();
+                    let interval = Interval::new(start, end).map_err(|_| refused.refusal)?;
+                    view.explain_change(user, claim, None, interval)
+                };
+                return Err(self.0.unmet(&call, refused, None, longer).await);
+            }
+        };
+        Ok(Response::new(ExtendReservationResponse { reservation: done.reservation()?, commit: done.commit }))
+    }
+
+    async fn reschedule_reservation(
+        &self,
+        request: Request<RescheduleReservationRequest>,
+    ) -> Result<Response<RescheduleReservationResponse>, Status> {
+        let call = Call::of_session(request)?;
+        let exchange = request::reschedule_reservation(&call.message)?;
+        let (claim, seat, interval) = self.completed(&call, exchange).await?;
+        let decision = self.0.ask(&call, Action::Reschedule { claim, seat: seat.clone(), interval }).await?;
+        let done = match decision.granted() {
+            Ok(done) => done,
+            Err(refused) => {
+                let change = |view: &State, user| view.explain_change(user, claim, Some(&seat), interval);
+                return Err(self.0.unmet(&call, refused, Some(interval), change).await);
+            }
+        };
+        Ok(Response::new(RescheduleReservationResponse { reservation: done.reservation()?, commit: done.commit }))
+    }
+
+    async fn report_empty_seat(
+        &self,
+        request: Request<ReportEmptySeatRequest>,
+    ) -> Result<Response<ReportEmptySeatResponse>, Status> {
+        let call = Call::of_session(request)?;
+        let done = self.0.write(&call, request::report_empty_seat(&call.message)?).await?;
+        Ok(Response::new(ReportEmptySeatResponse { commit: done.commit }))
     }
 
     async fn check_out(&self, request: Request<CheckOutRequest>) -> Result<Response<CheckOutResponse>, Status> {
         let call = Call::of_session(request)?;
         let done = self.0.write(&call, request::check_out(&call.message)?).await?;
-        Ok(Response::new(CheckOutResponse { reservation: done.reservation()?, commit: Some(done.commit) }))
+        Ok(Response::new(CheckOutResponse { reservation: done.reservation()?, commit: done.commit }))
     }
 
     async fn cancel_reservation(
@@ -96,21 +231,54 @@ impl<L: Library> ReservationService for Reservations<L> {
     ) -> Result<Response<CancelReservationResponse>, Status> {
         let call = Call::of_session(request)?;
         let done = self.0.write(&call, request::cancel_reservation(&call.message)?).await?;
-        Ok(Response::new(CancelReservationResponse { reservation: done.reservation()?, commit: Some(done.commit) }))
+        Ok(Response::new(CancelReservationResponse { reservation: done.reservation()?, commit: done.commit }))
     }
 }
 
 impl<L: Library> Reservations<L> {
-    /// With seats that are free instead, as far as this node can tell: they are looked up afresh each time and promise
-    /// nothing.
-    async fn taken(&self, action: &Action, index: u64) -> Status {
-        let Action::Reserve { wish: Wish { need, interval, .. } } = action else {
-            return to_status(Refusal::SeatTaken);
-        };
-        let Place::Seat { branch, seat } = need.place.clone() else { return to_status(Refusal::SeatTaken) };
-        let seat = SeatName { branch, seat };
-        let lineage = self.0.library.lineage();
-        let view = self.0.library.read(Freshness::AtLeast { lineage, index }).await;
-        seat_taken(&view.map(|view| view.alternatives(&seat, *interval)).unwrap_or_default())
+    /// Granted, or told why not.
+    async fn grant<M: Mutation>(&self, call: &Call<M>, wish: &Wish, action: Action) -> Result<Done, Status> {
+        match self.0.ask(call, action).await?.granted() {
+            Ok(done) => Ok(done),
+            Err(refused) => {
+                let why = |view: &State, user| view.explain(user, wish);
+                Err(self.0.unmet(call, refused, Some(wish.interval), why).await)
+            }
+        }
     }
+
+    /// What the code proves that somebody has typed. Without one there is nothing to look up.
+    async fn proof<M: Mutation>(
+        &self,
+        call: &Call<M>,
+        typed: &str,
+        seat: impl FnOnce(&State, UserId) -> Option<SeatId>,
+    ) -> Result<Option<Proof>, Status> {
+        let Some(session) = call.session().filter(|_| !typed.is_empty()) else { return Ok(None) };
+        let (view, user) = self.0.read_as(session, None).await?;
+        let seat = seat(&view, user);
+        Ok(presence_code::recognized("presence_code", typed, view.presence_key(), seat, view.at().time)?)
+    }
+
+    /// With what the reservation has where nothing else is asked for.
+    async fn completed<M: Mutation>(
+        &self,
+        call: &Call<M>,
+        exchange: Exchange,
+    ) -> Result<(ClaimId, SeatName, Interval), Status> {
+        let Exchange { claim, seat, interval } = exchange;
+        if let (Some(seat), Some(interval)) = (&seat, interval) {
+            return Ok((claim, seat.clone(), interval));
+        }
+        let session = call.session().ok_or_else(|| to_status(Refusal::SessionExpired))?;
+        let (view, user) = self.0.read_as(session, None).await?;
+        let now = view.reservation(user, claim).map_err(to_status)?;
+        Ok((claim, seat.unwrap_or(now.seat), interval.unwrap_or(now.claim.interval)))
+    }
+}
+
+fn find_seat(view: &State, name: &SeatName) -> Option<SeatId> {
+    let branch = view.catalog().find_branch(name.branch.as_str())?;
+    let slug = view.catalog().branch(branch).slug.as_str();
+    view.catalog().find_seat(slug, name.seat.as_str())
 }

@@ -37,6 +37,7 @@ use crate::grpc::library::Library;
 use crate::grpc::messages::Messages;
 use crate::grpc::request_metrics::{RequestMetrics, measure};
 use crate::grpc::reservations::Reservations;
+use crate::grpc::seat_map::SeatMaps;
 use crate::grpc::seats::Seats;
 use crate::grpc::users::Users;
 use crate::grpc::waitlist::Waitlist;
@@ -85,7 +86,7 @@ impl ClientPort {
             .with(small!(AuthServiceServer, Auth(front.clone())))
             .with(small!(UserServiceServer, Users(front.clone())))
             .with(catalog)
-            .with(small!(SeatServiceServer, Seats(front.clone())))
+            .with(small!(SeatServiceServer, Seats { front: front.clone(), maps: SeatMaps::default(), patience }))
             .with(small!(ReservationServiceServer, Reservations(front.clone())))
             .with(small!(WaitlistServiceServer, Waitlist(front.clone())))
             .with(small!(InboxServiceServer, Inbox { front: front.clone(), patience }))

@@ -1,7 +1,10 @@
 //! Waiting for a seat, and the offers that end it.
 
+use std::ops::RangeInclusive;
+
+use carrel_domain::query::WaitView;
 use carrel_domain::refusal::Refusal;
-use carrel_domain::request::{Action, Place};
+use carrel_domain::request::Action;
 use carrel_proto::v1::waitlist_service_server::WaitlistService;
 use carrel_proto::v1::{
     AcceptOfferRequest, AcceptOfferResponse, DeclineOfferRequest, DeclineOfferResponse, JoinWaitlistRequest,
@@ -14,9 +17,10 @@ use crate::convert::refusal::to_status;
 use crate::convert::token::{ListKey, page_cursor, page_token};
 use crate::convert::{reply, request};
 use crate::grpc::call::Call;
-use crate::grpc::front::Front;
+use crate::grpc::front::{Done, Front, Refused};
 use crate::grpc::library::Library;
 use crate::grpc::{seats, session};
+use crate::replica::Freshness;
 
 #[derive(Debug)]
 pub struct Waitlist<L>(pub Front<L>);
@@ -28,15 +32,19 @@ impl<L: Library> WaitlistService for Waitlist<L> {
         request: Request<JoinWaitlistRequest>,
     ) -> Result<Response<JoinWaitlistResponse>, Status> {
         let call = Call::of_session(request)?;
-        let (need, interval) = request::join_waitlist(&call.message)?;
-        let answer = self.0.ask(&call, Action::JoinWaitlist { need: need.clone(), interval, minutes: None }).await?;
-        let done = self.0.done(answer).map_err(|refusal| {
-            let (Place::Seat { branch, .. } | Place::Area { branch, .. } | Place::Branch { branch }) = &need.place;
+        let action = request::join_waitlist(&call.message)?;
+        let decision = self.0.ask(&call, action.clone()).await?;
+        let done = decision.granted().map_err(|Refused { refusal, index: _ }| {
+            let Action::JoinWaitlist { need, .. } = &action else { return to_status(refusal) };
             let unknown = (refusal == Refusal::SeatNotFound)
-                .then(|| seats::unknown_amenity(&self.0.library.view(), branch, &need.amenities));
+                .then(|| seats::unknown_amenity(&self.0.library.view(), need.place.branch(), &need.amenities));
             unknown.flatten().map_or_else(|| to_status(refusal), Status::from)
         })?;
-        Ok(Response::new(JoinWaitlistResponse { entry: done.entry()?, commit: Some(done.commit) }))
+        let mut entry = done.entry()?;
+        if let (Some(entry), Some(place)) = (&mut entry, self.place_of(&done).await?) {
+            (entry.best_place, entry.worst_place) = (reply::count(*place.start()), reply::count(*place.end()));
+        }
+        Ok(Response::new(JoinWaitlistResponse { entry, commit: done.commit }))
     }
 
     async fn leave_waitlist(
@@ -45,7 +53,7 @@ impl<L: Library> WaitlistService for Waitlist<L> {
     ) -> Result<Response<LeaveWaitlistResponse>, Status> {
         let call = Call::of_session(request)?;
         let done = self.0.write(&call, request::leave_waitlist(&call.message)?).await?;
-        Ok(Response::new(LeaveWaitlistResponse { entry: done.entry()?, commit: Some(done.commit) }))
+        Ok(Response::new(LeaveWaitlistResponse { entry: done.entry()?, commit: done.commit }))
     }
 
     async fn list_waitlist_entries(
@@ -61,7 +69,8 @@ impl<L: Library> WaitlistService for Waitlist<L> {
         let page = view.waits(user, after, limit);
         let last = page.items.last().filter(|_| page.more);
         let next_page_token = last.map(|view| page_token(list, &view.wait.id)).unwrap_or_default();
-        let entries = page.items.iter().map(reply::wait).collect();
+        let with_place = |item: &WaitView| reply::wait(item, view.place_in_line(item.wait.id));
+        let entries = page.items.iter().map(with_place).collect();
         Ok(Response::new(ListWaitlistEntriesResponse { entries, next_page_token }))
     }
 
@@ -71,7 +80,7 @@ impl<L: Library> WaitlistService for Waitlist<L> {
     ) -> Result<Response<AcceptOfferResponse>, Status> {
         let call = Call::of_session(request)?;
         let done = self.0.write(&call, request::accept_offer(&call.message)?).await?;
-        Ok(Response::new(AcceptOfferResponse { reservation: done.reservation()?, commit: Some(done.commit) }))
+        Ok(Response::new(AcceptOfferResponse { reservation: done.reservation()?, commit: done.commit }))
     }
 
     async fn decline_offer(
@@ -80,6 +89,16 @@ impl<L: Library> WaitlistService for Waitlist<L> {
     ) -> Result<Response<DeclineOfferResponse>, Status> {
         let call = Call::of_session(request)?;
         let done = self.0.write(&call, request::decline_offer(&call.message)?).await?;
-        Ok(Response::new(DeclineOfferResponse { reservation: done.reservation()?, commit: Some(done.commit) }))
+        Ok(Response::new(DeclineOfferResponse { reservation: done.reservation()?, commit: done.commit }))
+    }
+}
+
+impl<L: Library> Waitlist<L> {
+    /// Where somebody who has just joined stands, if this node knows by now.
+    async fn place_of(&self, done: &Done) -> Result<Option<RangeInclusive<u32>>, Status> {
+        let (Some(index), id) = (done.index, done.wait()?.wait.id) else { return Ok(None) };
+        let lineage = self.0.library.lineage();
+        let view = self.0.library.read(Freshness::AtLeast { lineage, index }).await;
+        Ok(view.ok().and_then(|view| view.place_in_line(id)))
     }
 }

@@ -100,9 +100,10 @@ impl Changes {
                 let key = (number(position.index), i64::from(position.ordinal));
                 self.rows.entry(Table::Announcements).or_default().insert(key, None);
             }
-            // What people write to each other is theirs, and opening hours are in the catalogue's files.
+            // What people write to each other, and from whom they want nothing, is theirs, and opening hours are in the catalogue's files.
             Change::ItemAppended { stream: Stream::User(_), .. }
             | Change::ItemRemoved { stream: Stream::User(_), .. }
+            | Change::Block { .. }
             | Change::CalendarFilled { .. }
             | Change::PresenceKeySet { .. } => {}
         }
@@ -324,6 +325,8 @@ impl Place<'_> {
             Change::Wait { before: _, after } => ("WAIT", after.id.0, json!({ "missed": after.missed })),
             Change::ItemAppended { stream, position } => item("ITEM", *stream, *position, false),
             Change::ItemRemoved { stream, position } => item("ITEM", *stream, *position, true),
+            // Of whom is nobody's business.
+            Change::Block { user, other: _, is_blocked } => ("BLOCK", user.0, json!({ "blocked": is_blocked })),
             Change::Claim { before: _, after } => ("CLAIM", after.id.0, json!({})),
         };
         let state = match change {

@@ -235,15 +235,16 @@ async fn send(
                 start_time: Some(timestamp(interval.start)),
                 end_time: Some(timestamp(interval.end)),
             });
-            let request = v1::CreateReservationRequest { request_id, seat: seat_name(seat), interval };
+            let request =
+                v1::CreateReservationRequest { request_id, seat: seat_name(seat), interval, ..Default::default() };
             client.create_reservation(request).await.map(|answer| (answer.reservation, answer.commit))
         }
         Command::Cancel { claim } => {
-            let request = v1::CancelReservationRequest { request_id, name: claim_name(claim) };
+            let request = v1::CancelReservationRequest { request_id, name: claim_name(claim), ..Default::default() };
             client.cancel_reservation(request).await.map(|answer| (answer.reservation, answer.commit))
         }
         Command::CheckIn { claim } => {
-            let request = v1::CheckInRequest { request_id, name: claim_name(claim) };
+            let request = v1::CheckInRequest { request_id, name: claim_name(claim), ..Default::default() };
             client.check_in(request).await.map(|answer| (answer.reservation, answer.commit))
         }
         Command::CheckOut { claim } => {

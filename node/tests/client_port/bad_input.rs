@@ -158,7 +158,7 @@ async fn what_belongs_to_others() {
     let other = call!(ben, ReservationServiceClient, get_reservation, get(&name)).expect_err("Amy's");
     let none = call!(ben, ReservationServiceClient, get_reservation, get("reservations/4711")).expect_err("nobody's");
     assert_eq!((other.code(), other.message()), (Code::PermissionDenied, none.message()));
-    let cancel = v1::CancelReservationRequest { request_id: fresh_id(), name };
+    let cancel = v1::CancelReservationRequest { request_id: fresh_id(), name, ..Default::default() };
     assert_eq!(reason(call!(ben, ReservationServiceClient, cancel_reservation, cancel)), "NOT_PERMITTED");
     let delete = v1::DeleteUserRequest { request_id: fresh_id(), name: "users/amy".into() };
     assert_eq!(reason(call!(ben, UserServiceClient, delete_user, delete)), "NOT_PERMITTED");

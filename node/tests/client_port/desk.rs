@@ -270,6 +270,7 @@ pub fn reserve(seat: &str, from: (i64, i64), to: (i64, i64)) -> v1::CreateReserv
         request_id: fresh_id(),
         seat: format!("branches/main/seats/{seat}"),
         interval: from_to(from, to),
+        ..Default::default()
     }
 }
 
@@ -313,6 +314,7 @@ pub fn catalogue() -> v1::Catalog {
             strikes_to_suspend: 3,
             strike_days: 30,
             suspension_days: 7,
+            ..convert::policy::usual()
         }],
         branches: vec![v1::Branch {
             id: "main".to_owned(),
@@ -332,6 +334,7 @@ pub fn catalogue() -> v1::Catalog {
                 ),
                 area("west-hall", "West Hall", vec![seat("h-1", &["power"], false, 1.0)]),
             ],
+            ..Default::default()
         }],
     }
 }

@@ -23,7 +23,8 @@ async fn a_repetition_gets_the_first_answer() {
     let other =
         v1::CreateReservationRequest { request_id: request.request_id.clone(), ..reserve("r-102", (10, 0), (11, 0)) };
     assert_eq!(reason(call!(amy, ReservationServiceClient, create_reservation, other)), "REQUEST_ID_REUSED");
-    let check_in = v1::CheckInRequest { request_id: request.request_id, name: "reservations/1".into() };
+    let check_in =
+        v1::CheckInRequest { request_id: request.request_id, name: "reservations/1".into(), ..Default::default() };
     assert_eq!(reason(call!(amy, ReservationServiceClient, check_in, check_in)), "REQUEST_ID_REUSED");
     let unnamed = v1::CreateReservationRequest { request_id: "17".into(), ..reserve("r-102", (12, 0), (13, 0)) };
     assert_eq!(reason(call!(amy, ReservationServiceClient, create_reservation, unnamed)), "FIELD_INVALID");
@@ -38,7 +39,7 @@ async fn a_refusal_is_repeated_as_well() {
     let his = reserve("r-101", (10, 0), (11, 0));
     assert_eq!(reason(call!(ben, ReservationServiceClient, create_reservation, his.clone())), "SEAT_TAKEN");
     let name = booked.reservation.expect("a reservation").name;
-    let cancel = v1::CancelReservationRequest { request_id: fresh_id(), name };
+    let cancel = v1::CancelReservationRequest { request_id: fresh_id(), name, ..Default::default() };
     call!(amy, ReservationServiceClient, cancel_reservation, cancel).expect("it is hers");
     assert_eq!(reason(call!(ben, ReservationServiceClient, create_reservation, his)), "SEAT_TAKEN");
 }

@@ -50,7 +50,8 @@ async fn a_morning_in_the_library() {
     assert!(free.iter().all(|seat| seat.available));
 
     // It is five past nine: check-in opens a quarter of an hour before ten.
-    let check_in = || v1::CheckInRequest { request_id: fresh_id(), name: reservation.name.clone() };
+    let check_in =
+        || v1::CheckInRequest { request_id: fresh_id(), name: reservation.name.clone(), ..Default::default() };
     let early = call!(amy, ReservationServiceClient, check_in, check_in()).expect_err("too early");
     let info = early.get_details_error_info().expect("a reason");
     assert_eq!(info.reason, "TOO_EARLY");
@@ -72,7 +73,7 @@ async fn a_morning_in_the_library() {
     };
     let entry = call!(ben, WaitlistServiceClient, join_waitlist, join).expect("a place").entry.expect("an entry");
     assert_eq!(entry.state(), v1::waitlist_entry::State::Waiting);
-    let cancel = v1::CancelReservationRequest { request_id: fresh_id(), name: afternoon };
+    let cancel = v1::CancelReservationRequest { request_id: fresh_id(), name: afternoon, ..Default::default() };
     call!(amy, ReservationServiceClient, cancel_reservation, cancel).expect("it is hers");
     let list = v1::ListWaitlistEntriesRequest::default();
     let waits = call!(ben, WaitlistServiceClient, list_waitlist_entries, list).expect("his places").entries;

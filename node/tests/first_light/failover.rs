@@ -46,8 +46,12 @@ async fn book_and_cancel(client: Client, seats: Vec<String>, stop: Arc<AtomicBoo
             return;
         }
         let interval = v1::Interval { start_time: Some(timestamp(&from)), end_time: Some(timestamp(&to)) };
-        let request =
-            v1::CreateReservationRequest { request_id: new_request_id(), seat: seat.clone(), interval: Some(interval) };
+        let request = v1::CreateReservationRequest {
+            request_id: new_request_id(),
+            seat: seat.clone(),
+            interval: Some(interval),
+            ..Default::default()
+        };
         match client.create_reservation(request).await {
             Ok(answer) => {
                 let reservation = answer.reservation.expect("a booking is answered with it");
@@ -56,8 +60,11 @@ async fn book_and_cancel(client: Client, seats: Vec<String>, stop: Arc<AtomicBoo
                 let doubled = ledger.acknowledged.insert(reservation.name.clone(), (seat.clone(), from.clone()));
                 assert!(doubled.is_none(), "{} was acknowledged twice", reservation.name);
                 drop(ledger);
-                let request =
-                    v1::CancelReservationRequest { request_id: new_request_id(), name: reservation.name.clone() };
+                let request = v1::CancelReservationRequest {
+                    request_id: new_request_id(),
+                    name: reservation.name.clone(),
+                    ..Default::default()
+                };
                 client.cancel_reservation(request).await.expect("one's own booking can be cancelled");
             }
             Err(ClientError::Refused(refusal)) => panic!("{seat}: {refusal}"),

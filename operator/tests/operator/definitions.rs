@@ -147,7 +147,7 @@ fn what_was_approved_stays_approved() {
 
 /// Objects of our kinds in samples, in the plain install and in what the chart renders, with the files they are in.
 fn written_out() -> Vec<(String, Value)> {
-    let root = folder();
+    let root = folder("crd");
     let root = root.ancestors().nth(2).expect("the workspace");
     let mut files = vec![root.join("manifests/install.yaml")];
     for folder in ["manifests/samples", "charts/tests/golden"] {

@@ -42,8 +42,12 @@ pub struct Refusal {
     pub reason: String,
     pub message: String,
     pub metadata: BTreeMap<String, String>,
-    /// With SEAT_TAKEN: up to three seats that are free instead.
+    /// Up to three seats that are free at the same time instead.
     pub alternatives: Vec<v1::Seat>,
+    /// Up to three things to have instead, those above among them, with their times.
+    pub options: Vec<v1::Alternative>,
+    /// Every rule that was not met, this refusal first; none where only one was looked at.
+    pub rules: Vec<v1::FailingRule>,
 }
 
 /// As the specification of gRPC writes it: `FAILED_PRECONDITION`.
@@ -203,19 +207,24 @@ pub(super) fn judge(status: Status) -> Verdict {
 fn refusal(status: &Status) -> Refusal {
     let info = status.get_details_error_info().filter(|info| info.domain == ERROR_DOMAIN);
     let (reason, metadata) = info.map(|info| (info.reason, info.metadata)).unwrap_or_default();
+    let v1::Alternatives { seats, alternatives } = detail(status, "/carrel.v1.Alternatives").unwrap_or_default();
+    let v1::FailingRules { rules } = detail(status, "/carrel.v1.FailingRules").unwrap_or_default();
     Refusal {
         code: status.code(),
         reason,
         message: status.message().to_owned(),
         metadata: metadata.into_iter().collect(),
-        alternatives: alternatives(status).unwrap_or_default(),
+        alternatives: seats,
+        options: alternatives,
+        rules,
     }
 }
 
-fn alternatives(status: &Status) -> Option<Vec<v1::Seat>> {
+/// One of ours, which no reader of standard details finds.
+fn detail<M: Message + Default>(status: &Status, kind: &str) -> Option<M> {
     let details = tonic_types::pb::Status::decode(status.details()).ok()?.details;
-    let packed = details.iter().find(|any| any.type_url.ends_with("/carrel.v1.Alternatives"))?;
-    Some(v1::Alternatives::decode(packed.value.as_slice()).ok()?.seats)
+    let packed = details.iter().find(|any| any.type_url.ends_with(kind))?;
+    M::decode(packed.value.as_slice()).ok()
 }
 
 /// From the outermost in.
@@ -260,7 +269,7 @@ mod tests {
                 any("type.googleapis.com/google.rpc.ErrorInfo", info.encode_to_vec()),
                 any(
                     "type.googleapis.com/carrel.v1.Alternatives",
-                    v1::Alternatives { seats: vec![free.clone()] }.encode_to_vec(),
+                    v1::Alternatives { seats: vec![free.clone()], ..Default::default() }.encode_to_vec(),
                 ),
             ],
         };

@@ -44,6 +44,12 @@ methods! {
         list_users(v1::ListUsersRequest) -> v1::ListUsersResponse;
         delete_user(v1::DeleteUserRequest) -> v1::DeleteUserResponse;
         set_user_role(v1::SetUserRoleRequest) -> v1::SetUserRoleResponse;
+        suspend_user(v1::SuspendUserRequest) -> v1::SuspendUserResponse;
+        unsuspend_user(v1::UnsuspendUserRequest) -> v1::UnsuspendUserResponse;
+        list_strikes(v1::ListStrikesRequest) -> v1::ListStrikesResponse;
+        waive_strike(v1::WaiveStrikeRequest) -> v1::WaiveStrikeResponse;
+        set_accessibility(v1::SetAccessibilityRequest) -> v1::SetAccessibilityResponse;
+        export_my_data(v1::ExportMyDataRequest) -> v1::ExportMyDataResponse;
     }
     CatalogServiceClient {
         list_branches(v1::ListBranchesRequest) -> v1::ListBranchesResponse;
@@ -53,12 +59,28 @@ methods! {
     SeatServiceClient {
         search_seats(v1::SearchSeatsRequest) -> v1::SearchSeatsResponse;
         get_seat(v1::GetSeatRequest) -> v1::GetSeatResponse;
+        explain_availability(v1::ExplainAvailabilityRequest) -> v1::ExplainAvailabilityResponse;
+        close_seats(v1::CloseSeatsRequest) -> v1::CloseSeatsResponse;
+        reopen_seats(v1::ReopenSeatsRequest) -> v1::ReopenSeatsResponse;
+        get_presence_code(v1::GetPresenceCodeRequest) -> v1::GetPresenceCodeResponse;
+        rotate_presence_key(v1::RotatePresenceKeyRequest) -> v1::RotatePresenceKeyResponse;
     }
     ReservationServiceClient {
         create_reservation(v1::CreateReservationRequest) -> v1::CreateReservationResponse;
+        hold_seat(v1::HoldSeatRequest) -> v1::HoldSeatResponse;
+        confirm_reservation(v1::ConfirmReservationRequest) -> v1::ConfirmReservationResponse;
+        walk_in(v1::WalkInRequest) -> v1::WalkInResponse;
+        create_group_reservation(v1::CreateGroupReservationRequest) -> v1::CreateGroupReservationResponse;
+        batch_create_reservations(v1::BatchCreateReservationsRequest) -> v1::BatchCreateReservationsResponse;
         get_reservation(v1::GetReservationRequest) -> v1::GetReservationResponse;
         list_reservations(v1::ListReservationsRequest) -> v1::ListReservationsResponse;
+        list_seat_reservations(v1::ListSeatReservationsRequest) -> v1::ListSeatReservationsResponse;
+        get_quota(v1::GetQuotaRequest) -> v1::GetQuotaResponse;
         check_in(v1::CheckInRequest) -> v1::CheckInResponse;
+        step_away(v1::StepAwayRequest) -> v1::StepAwayResponse;
+        extend_reservation(v1::ExtendReservationRequest) -> v1::ExtendReservationResponse;
+        reschedule_reservation(v1::RescheduleReservationRequest) -> v1::RescheduleReservationResponse;
+        report_empty_seat(v1::ReportEmptySeatRequest) -> v1::ReportEmptySeatResponse;
         check_out(v1::CheckOutRequest) -> v1::CheckOutResponse;
         cancel_reservation(v1::CancelReservationRequest) -> v1::CancelReservationResponse;
     }
@@ -78,6 +100,11 @@ methods! {
         broadcast(v1::BroadcastRequest) -> v1::BroadcastResponse;
         list_messages(v1::ListMessagesRequest) -> v1::ListMessagesResponse;
         delete_message(v1::DeleteMessageRequest) -> v1::DeleteMessageResponse;
+        list_conversations(v1::ListConversationsRequest) -> v1::ListConversationsResponse;
+        block_user(v1::BlockUserRequest) -> v1::BlockUserResponse;
+        unblock_user(v1::UnblockUserRequest) -> v1::UnblockUserResponse;
+        list_blocks(v1::ListBlocksRequest) -> v1::ListBlocksResponse;
+        report_message(v1::ReportMessageRequest) -> v1::ReportMessageResponse;
     }
     ClusterServiceClient {
         initialize(admin::InitializeRequest) -> admin::InitializeResponse;

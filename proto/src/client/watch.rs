@@ -40,6 +40,7 @@ struct OpenStream {
 
 /// What there is to tell of an inbox.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "one is handed out at a time, and nearly all are items")]
 pub enum News {
     Item(WatchInboxResponse),
     /// Something came after the last item and is not in the inbox any more, which keeps only so many. What follows is

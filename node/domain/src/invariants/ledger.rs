@@ -39,7 +39,8 @@ impl Ledger {
                 | Change::PresenceKeySet { .. }
                 | Change::ReadUpTo { .. }
                 | Change::ItemAppended { .. }
-                | Change::ItemRemoved { .. } => true,
+                | Change::ItemRemoved { .. }
+                | Change::Block { .. } => true,
             };
             if !fits {
                 self.wrong.push(format!("{change:?}, for {cause:?}, does not follow from what was told before"));

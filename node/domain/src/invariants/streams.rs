@@ -1,6 +1,6 @@
 //! The inbox.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::Position;
 use crate::inbox::{ITEMS_PER_STREAM_MAX, ItemKind, Stream};
@@ -18,6 +18,14 @@ pub(super) fn streams_are_counted(state: &State, found: &mut Vec<String>) {
         {
             found.push(format!("{stream:?} belongs to nobody"));
         }
+    }
+    let by_age: BTreeSet<_> = state.inbox.items.keys().map(|(stream, position)| (*position, *stream)).collect();
+    if !state.inbox.by_age.iter().copied().eq(by_age) {
+        found.push("items by age are not the items".to_owned());
+    }
+    let announced = state.inbox.of(Stream::Everyone, Position::default()).map(|(position, _)| position);
+    if !state.inbox.announced.iter().copied().eq(announced) {
+        found.push("announcements in order are not the announcements".to_owned());
     }
     let of = |stream| counts.get(&stream).copied().unwrap_or(0);
     if state.inbox.everyone_count != of(Stream::Everyone) {
@@ -51,7 +59,8 @@ pub(super) fn unread_is_a_recount(state: &State, found: &mut Vec<String>) {
                 Stream::User(other) => *other == user.id,
                 Stream::Everyone => position.index > user.created.index,
             };
-            is_theirs && !is_sent && *position > user.read_up_to
+            let is_tombstone = matches!(item.kind, ItemKind::Unsent { .. });
+            is_theirs && !is_sent && !is_tombstone && *position > user.read_up_to
         });
         let (unread, counted) = (unread.count() as u32, state.unread_count(user.id));
         if unread != counted {

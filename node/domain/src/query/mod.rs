@@ -101,6 +101,18 @@ pub enum ItemSubject {
     SeatReported { claim: ClaimId, until: Timestamp },
     CancelledLate { claim: ClaimId },
     StrikeWaived { claim: ClaimId },
+    Unsent { message: Position },
+    Reported { reporter: Option<UserName>, sender: Option<UserName>, text: MessageText, reason: Title },
+}
+
+/// What the same people have written to each other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConversationView {
+    /// Everybody but the viewer, by id; none: their account is gone. Nobody: notes to oneself.
+    pub others: Vec<Option<UserName>>,
+    /// The newest message.
+    pub last: MessageView,
+    pub unread_count: u32,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -1,5 +1,6 @@
 //! What belongs to a person: claims, waits, the inbox, and all of it at once.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use crate::account::{Strike, User};
 use crate::claim::Claim;
 use crate::id::{BranchId, ClaimId, Position, UserId, WaitId};
 use crate::inbox::{Item, ItemKind, Stream};
-use crate::query::{ClaimView, ItemSubject, ItemView, MessageView, Page, WaitView};
+use crate::query::{ClaimView, ConversationView, ItemSubject, ItemView, MessageView, Page, WaitView};
 use crate::refusal::Refusal;
 use crate::request::{Place, SeatName};
 use crate::state::State;
@@ -111,7 +112,8 @@ impl State {
     pub fn inbox(&self, viewer: UserId, after: Position, limit: usize) -> Page<ItemView> {
         let read_up_to = self.read_up_to(viewer);
         let items = self.inbox_items(viewer, after);
-        Page::of(items.map(|(position, item)| self.item_view(position, item, position > read_up_to)), limit)
+        let is_unread = |position, item: &Item| position > read_up_to && !matches!(item.kind, ItemKind::Unsent { .. });
+        Page::of(items.map(|(position, item)| self.item_view(position, item, is_unread(position, item))), limit)
     }
 
     /// The newest position whose item a full stream had to let go of: what came after a position before it cannot be
@@ -133,7 +135,8 @@ impl State {
     #[must_use]
     pub fn unread_count(&self, viewer: UserId) -> u32 {
         let Some(user) = self.accounts.user(viewer) else { return 0 };
-        self.own_items(user, user.read_up_to).count() as u32 + self.announcements(user, user.read_up_to).count() as u32
+        let since = user.read_up_to.max(Position::end_of(user.created.index));
+        self.inbox.unread_of(viewer) + self.inbox.announced_after(since) as u32
     }
 
     /// Both streams of a person, merged in log order.
@@ -174,6 +177,54 @@ impl State {
             .filter(|(_, item)| concerns(item))
             .map(|(position, item)| self.message_view(stream, position, item));
         Page::of(messages, limit)
+    }
+
+    /// Messages of exactly these people and the viewer, oldest first.
+    #[must_use]
+    pub fn conversation(
+        &self,
+        viewer: UserId,
+        others: &BTreeSet<UserId>,
+        after: Position,
+        limit: usize,
+    ) -> Page<MessageView> {
+        let stream = Stream::User(viewer);
+        let messages = self
+            .inbox
+            .of(stream, after)
+            .filter(|(_, item)| others_of(viewer, item).is_some_and(|found| found == *others))
+            .map(|(position, item)| self.message_view(stream, position, item));
+        Page::of(messages, limit)
+    }
+
+    /// The last written in first. A stream holds a thousand items at most, so there are no more.
+    #[must_use]
+    pub fn conversations(&self, viewer: UserId) -> Vec<ConversationView> {
+        let stream = Stream::User(viewer);
+        let read_up_to = self.read_up_to(viewer);
+        let mut found: BTreeMap<BTreeSet<UserId>, (Position, &Item, u32)> = BTreeMap::new();
+        for (position, item) in self.inbox.of(stream, Position::default()) {
+            let Some(others) = others_of(viewer, item) else { continue };
+            let is_unread = position > read_up_to && item.is_to_be_read_in(stream);
+            let entry = found.entry(others).or_insert((position, item, 0));
+            *entry = (position, item, entry.2 + u32::from(is_unread));
+        }
+        let mut newest_first: Vec<_> = found.into_iter().collect();
+        newest_first.sort_unstable_by_key(|(_, (position, ..))| std::cmp::Reverse(*position));
+        let view =
+            |(others, (position, item, unread_count)): (BTreeSet<UserId>, (Position, &Item, u32))| ConversationView {
+                others: others.into_iter().map(|other| self.name_of(other)).collect(),
+                last: self.message_view(stream, position, item),
+                unread_count,
+            };
+        newest_first.into_iter().map(view).collect()
+    }
+
+    /// Whose messages the viewer does not get.
+    #[must_use]
+    pub fn blocks(&self, viewer: UserId) -> Vec<UserName> {
+        let blocked = self.inbox.blocks.get(&viewer).map(Vec::as_slice).unwrap_or_default();
+        blocked.iter().filter_map(|&other| self.name_of(other)).collect()
     }
 
     #[must_use]
@@ -252,6 +303,13 @@ impl State {
             ItemKind::SeatReported { claim, until } => ItemSubject::SeatReported { claim: *claim, until: *until },
             ItemKind::CancelledLate { claim } => ItemSubject::CancelledLate { claim: *claim },
             ItemKind::StrikeWaived { claim } => ItemSubject::StrikeWaived { claim: *claim },
+            ItemKind::Unsent { message } => ItemSubject::Unsent { message: *message },
+            ItemKind::Reported { reporter, sender, text, reason } => ItemSubject::Reported {
+                reporter: self.name_of(*reporter),
+                sender: self.name_of(*sender),
+                text: text.clone(),
+                reason: reason.clone(),
+            },
         };
         ItemView { position, at: item.at.time, is_unread, subject }
     }
@@ -265,4 +323,11 @@ impl State {
         };
         newest(Stream::Everyone).max(newest(Stream::User(viewer)))
     }
+}
+
+/// With whom a message is shared; nothing if it is none.
+fn others_of(viewer: UserId, item: &Item) -> Option<BTreeSet<UserId>> {
+    let ItemKind::Message { sender, recipients, .. } = &item.kind else { return None };
+    let everybody = recipients.iter().chain([sender]).copied();
+    Some(everybody.filter(|&person| person != viewer).collect())
 }

@@ -95,6 +95,11 @@ impl Story {
                 Action::SendMessage { recipients: to.split(',').map(name).collect(), text: message(text) }
             }
             [_, "broadcasts", text @ ..] => Action::Broadcast { text: message(text) },
+            [_, "blocks", person] => Action::Block { name: name(person) },
+            [_, "unblocks", person] => Action::Unblock { name: name(person) },
+            [_, "reports", message, "as", reason @ ..] => {
+                Action::ReportMessage { message: self.message(message), reason: words_title(reason) }
+            }
             [_, "deletes", message] => Action::DeleteMessage { message: self.message(message) },
             [who, "reads"] => {
                 let user = self.user(who);

@@ -139,7 +139,8 @@ impl Story {
                 | Change::ReadUpTo { .. }
                 | Change::CatalogReplaced { .. }
                 | Change::CalendarFilled { .. }
-                | Change::PresenceKeySet { .. } => {}
+                | Change::PresenceKeySet { .. }
+                | Change::Block { .. } => {}
             }
         }
         told.join(", ")
@@ -218,6 +219,10 @@ impl Story {
             }
             ItemSubject::CancelledLate { claim } => format!("{} cancelled late", claim_label(*claim)),
             ItemSubject::StrikeWaived { claim } => format!("strike for {} waived", claim_label(*claim)),
+            ItemSubject::Unsent { message } => format!("{} was taken back", self.message_label(*message)),
+            ItemSubject::Reported { reporter, sender, text, reason } => {
+                format!("{} reports {}: {text} ({reason})", by(reporter), by(sender))
+            }
             ItemSubject::WaitExpired { wait } => {
                 let place = self.waits.iter().position(|other| other == wait).expect("a wait that was told of");
                 format!("waited in vain w{}", place + 1)
@@ -261,6 +266,23 @@ impl Story {
                     })
                     .collect();
                 if texts.is_empty() { "nothing".to_owned() } else { texts.join(" | ") }
+            }
+            ["lists", "conversations"] => {
+                let told = self.state.conversations(user).into_iter().map(|conversation| {
+                    let others: Vec<_> = conversation
+                        .others
+                        .iter()
+                        .map(|other| other.as_ref().map_or("somebody gone", |other| other.as_str()))
+                        .collect();
+                    let (others, text) = (others.join(","), conversation.last.text);
+                    format!("with {others}: {text} ({} unread)", conversation.unread_count)
+                });
+                let told: Vec<_> = told.collect();
+                if told.is_empty() { "nothing".to_owned() } else { told.join(" | ") }
+            }
+            ["lists", "blocks"] => {
+                let names: Vec<_> = self.state.blocks(user).iter().map(ToString::to_string).collect();
+                if names.is_empty() { "nobody".to_owned() } else { names.join(", ") }
             }
             ["lists", "claims", "on", seat] => match self.state.claims_on(user, &seat_name(seat)) {
                 Ok(claims) => {

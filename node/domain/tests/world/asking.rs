@@ -140,6 +140,13 @@ impl World {
                 let index = (self.log.len() as u64).wrapping_sub(*back);
                 Action::AdvanceReadCursor { up_to: Position { index, ordinal: u32::MAX } }
             }
+            Act::Block(who) => Action::Block { name: name(*who) },
+            Act::Unblock(who) => Action::Unblock { name: name(*who) },
+            Act::ReportMessage(back) => {
+                let place = self.sent.len().checked_sub(back + 1);
+                let message = place.map(|place| self.sent[place]).unwrap_or_default();
+                Action::ReportMessage { message, reason: title("rude") }
+            }
         };
         let token = self.tokens[&step.by];
         let retry = self.retry(&step.retry, &action);

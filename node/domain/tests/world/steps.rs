@@ -87,6 +87,9 @@ pub enum Act {
     Broadcast,
     DeleteMessage(usize),
     Read(u64),
+    Block(usize),
+    Unblock(usize),
+    ReportMessage(usize),
 }
 
 /// Half hours from the slot now running on, or nonsense.
@@ -148,6 +151,9 @@ pub fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::Broadcast),
         2 => (0..4usize).prop_map(Act::DeleteMessage),
         2 => prop_oneof![0..5u64, any::<u64>()].prop_map(Act::Read),
+        1 => (0..NAMES.len()).prop_map(Act::Block),
+        1 => (0..NAMES.len()).prop_map(Act::Unblock),
+        2 => (0..3usize).prop_map(Act::ReportMessage),
     ]
 }
 

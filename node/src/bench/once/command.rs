@@ -50,11 +50,11 @@ impl Command {
         match &self.deed {
             Deed::Book { seat, interval } => {
                 let (seat, interval) = (seat.clone(), Some(*interval));
-                let request = v1::CreateReservationRequest { request_id, seat, interval };
+                let request = v1::CreateReservationRequest { request_id, seat, interval, ..Default::default() };
                 node.create_reservation(request).await.map(|done| of_reservation(done.reservation, done.commit))
             }
             Deed::Cancel { name } => {
-                let request = v1::CancelReservationRequest { request_id, name: name.clone() };
+                let request = v1::CancelReservationRequest { request_id, name: name.clone(), ..Default::default() };
                 node.cancel_reservation(request).await.map(|done| of_reservation(done.reservation, done.commit))
             }
             Deed::Send { to, text } => {

@@ -11,6 +11,12 @@ pub fn always() -> v1::Hours {
     v1::Hours { week: vec![day(Some((0, 24))); 7], periods: Vec::new(), exceptions: Vec::new() }
 }
 
+/// When people eat, on both continents.
+pub fn meals() -> DayHours {
+    let span = |open_minute, close_minute| Span { open_minute, close_minute };
+    DayHours { spans: vec![span(12 * 60, 13 * 60 + 30), span(18 * 60, 19 * 60)] }
+}
+
 pub fn branch_hours(region: Region, weekdays: &DayPlan, saturday: &DayPlan, sunday: &DayPlan) -> v1::Hours {
     let (periods, holidays): (&[PeriodPlan], &[HolidayPlan]) = match region {
         Region::Berlin => (&BERLIN_PERIODS, &BERLIN_HOLIDAYS),

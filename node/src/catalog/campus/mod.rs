@@ -11,6 +11,7 @@ use carrel_proto::v1;
 
 use self::layout::Dice;
 use self::plan::{AreaPlan, BRANCHES, BranchPlan};
+use crate::convert::policy;
 
 /// The campus as it ships: `generate(SEED)`, written by `write_yaml`.
 pub const CAMPUS_YAML: &str = include_str!("../../../catalog/campus.yaml");
@@ -34,6 +35,7 @@ fn branch(plan: &BranchPlan, dice: &mut Dice) -> v1::Branch {
         policy: "default".to_owned(),
         hours: Some(hours::branch_hours(*region, weekdays, saturday, sunday)),
         areas: areas.iter().zip(letters).map(|(plan, letter)| area(plan, letter, dice)).collect(),
+        meals: Some(hours::meals()),
     }
 }
 
@@ -63,6 +65,7 @@ fn policies() -> Vec<v1::Policy> {
         strikes_to_suspend: 3,
         strike_days: 30,
         suspension_days: 3,
+        ..policy::usual()
     };
     let group_rooms = v1::Policy {
         id: "group-rooms".to_owned(),
@@ -85,6 +88,7 @@ fn policies() -> Vec<v1::Policy> {
         lead_minutes: 30,
         offer_minutes: 20,
         max_reservations: 4,
+        proof_required: Some(true),
         ..default.clone()
     };
     vec![default, group_rooms, carrels]

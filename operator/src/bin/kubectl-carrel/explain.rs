@@ -1,11 +1,13 @@
 //! `kubectl carrel explain`: what the operator decided and why, and what it would decide now, guard by guard.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use carrel_membership::{Denied, Guard, Observed, Plan, Quorum, RollCall, View, Voters, plan};
 use carrel_operator::crd::CarrelCluster;
 use carrel_operator::decide::{Question, Verdict};
 use carrel_operator::observe::{Look, SeenPod, SeenSet, ordinal};
+use carrel_operator::recovering;
 use carrel_operator::status::founding;
 use clap::Args;
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -46,7 +48,7 @@ impl Live {
         let answers = ask(access, cluster, &pods, Door::Admin).await?;
         let count = set.as_ref().map_or(0, |set| set.replicas);
         let seen = pods.iter().filter_map(|pod| Some((ordinal(&name, &pod.name_any())?, SeenPod::of(pod))));
-        let look = Look { set, pods: seen.filter(|(at, _)| at.0 < count).collect(), answers };
+        let look = Look { set, pods: seen.filter(|(at, _)| at.0 < count).collect(), leaving: BTreeMap::new(), answers };
         let observed = look.observed(founding);
         Ok(Self { look, observed })
     }
@@ -54,10 +56,12 @@ impl Live {
     /// What the operator would decide.
     pub fn verdict(&self, cluster: &CarrelCluster) -> Result<Verdict, Failure> {
         let status = cluster.status.clone().unwrap_or_default();
+        let recovery = recovering::recorded(&status).map_err(Failure::Refused)?;
         let question = Question {
             name: &cluster.name_any(),
             spec: &cluster.spec,
             status: &status,
+            recovery: &recovery,
             founding: self.observed.founding,
             look: &self.look,
             now: Timestamp::now(),
