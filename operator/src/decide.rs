@@ -16,9 +16,6 @@ use crate::recovering::Recorded;
 /// A pass ends within a minute, so a stop that was recorded longer ago and has not happened will not happen.
 const ABANDONED_AFTER: SignedDuration = SignedDuration::from_secs(120);
 const HOUR: SignedDuration = SignedDuration::from_secs(60 * 60);
-/// How long the first node on a new template has to be well before another is restarted: what fails under load or by a
-/// leak of its own fails there first.
-pub const PROVING_SECONDS: u32 = 60;
 /// A node that was restarted has read its orders by then.
 const OBEYS_WITHIN: SignedDuration = SignedDuration::from_secs(60);
 
@@ -282,7 +279,7 @@ impl Question<'_> {
             Roll::Restart { because: RestartReason::Outdated { .. }, .. } | Roll::HandOver { .. }
                 if self.is_proving(&fleet) =>
             {
-                Some(Roll::Waiting(RollPending::Proving { seconds: PROVING_SECONDS }))
+                Some(Roll::Waiting(RollPending::Proving { seconds: self.spec.disruption.proving_seconds }))
             }
             Roll::Restart { ordinal, .. } if !begun.is_empty() && !begun.contains(ordinal) => {
                 // Another stop is on record: it is finished or abandoned first.
@@ -294,7 +291,7 @@ impl Question<'_> {
 
     /// A node runs the new template, and has not been seen to be well for long enough.
     fn is_proving(&self, fleet: &Fleet) -> bool {
-        let patience = SignedDuration::from_secs(PROVING_SECONDS.into());
+        let patience = SignedDuration::from_secs(self.spec.disruption.proving_seconds.into());
         let revision = self.look.set.as_ref().and_then(|set| set.wanted_revision.as_ref());
         let since = self.status.rollout.as_ref().filter(|rollout| Some(&rollout.revision) == revision);
         let is_proven = since.is_some_and(|since| self.now.duration_since(since.proving_since.0) >= patience);

@@ -361,7 +361,7 @@ fn the_steps_reach_everything() {
     let mut runner = TestRunner::deterministic();
     let (mut granted, mut turns) = (BTreeSet::new(), BTreeSet::new());
     let mut refused = BTreeSet::new();
-    for _ in 0..300 {
+    for _ in 0..500 {
         let (change, drawn) = (0..12u8, steps()).new_tree(&mut runner).expect("steps can be drawn").current();
         let mut world = World::open(change);
         for step in &drawn {

@@ -221,6 +221,11 @@ pub struct Disruption {
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 3))]
     pub max_concurrent: u32,
+    /// How long the first node on a new template has to be well before another is restarted: what fails under load or
+    /// by a leak of its own fails there first.
+    #[serde(default = "proving_seconds")]
+    #[schemars(range(min = 0, max = 86400))]
+    pub proving_seconds: u32,
 }
 
 /// When a voter whose volume seems lost gets an empty one.
@@ -331,7 +336,7 @@ impl Default for Tls {
 
 impl Default for Disruption {
     fn default() -> Self {
-        Self { max_concurrent: one() }
+        Self { max_concurrent: one(), proving_seconds: proving_seconds() }
     }
 }
 
@@ -348,6 +353,10 @@ impl Default for Replacement {
 
 fn three() -> i32 {
     3
+}
+
+fn proving_seconds() -> u32 {
+    60
 }
 
 fn one() -> u32 {

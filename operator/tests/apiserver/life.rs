@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use carrel_operator::crd::CarrelClusterStatus;
+use carrel_operator::crd::{CarrelClusterStatus, CarrelRecovery};
 use carrel_proto::client::{Client, Options, new_request_id};
 use carrel_proto::v1;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
@@ -80,6 +80,8 @@ async fn the_operator_needs_its_role_and_no_more() {
     assert_eq!(ids(&again).intersection(&before).count(), 1);
     assert!(!again.replaced.is_empty(), "old volumes are emptied");
 
+    a_recovery_that_nobody_needs(&cluster).await;
+
     let login = v1::LoginRequest { user_id: "amy".to_owned(), password: PASSWORD.to_owned() };
     library(&cluster).await.login(login).await.expect("the promise was kept through all of it");
     a_secured_cluster(plane, &cluster).await;
@@ -108,7 +110,7 @@ async fn a_volume_is_lost(cluster: &Cluster) {
 
 async fn a_rollout(cluster: &Cluster) {
     let before = cluster.pod_uids().await;
-    cluster.change(json!({ "image": "carrel:2" })).await;
+    cluster.change(json!({ "image": "carrel:2", "disruption": { "provingSeconds": 2 } })).await;
     cluster
         .wait("on another image", |_, status| {
             status.image.as_ref().is_some_and(|image| image.good.as_deref() == Some("carrel:2"))
@@ -130,6 +132,22 @@ async fn volumes_grow(cluster: &Cluster) {
         assert_eq!(asked.expect("it asks for a size")["storage"].0, "2Gi");
     }
     assert_eq!(cluster.pod_uids().await, before, "no pod is restarted for it");
+}
+
+/// It is looked at, and says what it waits for.
+async fn a_recovery_that_nobody_needs(cluster: &Cluster) {
+    let recoveries: Api<CarrelRecovery> = Api::namespaced(cluster.client.clone(), NAMESPACE);
+    let asked = json!({ "apiVersion": "carrel.dev/v1alpha1", "kind": "CarrelRecovery",
+        "metadata": { "name": "mend" }, "spec": { "cluster": "r" } });
+    let asked = serde_json::from_value(asked).expect("well-formed");
+    recoveries.create(&PostParams::default(), &asked).await.expect("nothing is wrong with it");
+    let has_phase = |asked: Option<&CarrelRecovery>| {
+        asked.and_then(|asked| asked.status.as_ref()).is_some_and(|status| status.phase.is_some())
+    };
+    let waiting = kube::runtime::wait::await_condition(recoveries.clone(), "mend", has_phase);
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("in time").expect("watched");
+    recoveries.delete("mend", &DeleteParams::default()).await.expect("it was not needed");
+    cluster.settle().await;
 }
 
 /// With keys that the operator makes and mutual TLS on the admin port.

@@ -36,6 +36,10 @@ const CONCURRENT: &str = "disruption.maxConcurrent may be at most what the voter
 const TIMING: &str = "heartbeatMs must be less than half of electionMinMs, and that less than electionMaxMs";
 const CLASS: &str = "storage.className cannot change: volumes stay where they are";
 const MODE: &str = "tls.mode cannot change: nodes that speak TLS and nodes that do not cannot hear each other";
+const APPROVED: &str = "what was approved stays approved";
+const ONE_CLUSTER: &str = "a recovery is of one cluster";
+const ANOTHER: &str = "what a recovery begins with cannot change: ask for another recovery";
+const BELOW: &str = "path must be below the claim: no leading slash, no ..";
 const ASLEEP: &str = "replicas cannot change while the cluster hibernates: wake it first";
 
 fn clusters() -> Vec<Case> {
@@ -138,7 +142,7 @@ fn every_rule_has_a_case() {
         messages(&serde_json::to_value(definition).expect("plain data"), &mut rules);
     }
     let told: BTreeSet<String> = clusters().iter().map(|case| case.says.to_owned()).collect();
-    let recoveries = ["what was approved stays approved", "a recovery is of one cluster"].map(ToOwned::to_owned);
+    let recoveries = [APPROVED, ONE_CLUSTER, ANOTHER, BELOW].map(ToOwned::to_owned);
     let untold: Vec<&String> =
         rules.iter().filter(|rule| !told.contains(*rule) && !recoveries.contains(rule)).collect();
     assert!(untold.is_empty(), "no case breaks these: {untold:#?}");
@@ -169,7 +173,9 @@ async fn the_api_server_says_what_is_said_without_it() {
         said(api.patch("r-1", &PatchParams::default(), &Patch::Merge(patch)).await.map(|_| ()))
     };
     assert_eq!(patch(json!({ "approve": "abc" })).await, "");
-    assert!(patch(json!({ "approve": "def" })).await.contains("what was approved stays approved"));
-    assert!(patch(json!({ "approve": null })).await.contains("what was approved stays approved"));
-    assert!(patch(json!({ "cluster": "s" })).await.contains("a recovery is of one cluster"));
+    assert!(patch(json!({ "approve": "def" })).await.contains(APPROVED));
+    assert!(patch(json!({ "approve": null })).await.contains(APPROVED));
+    assert!(patch(json!({ "cluster": "s" })).await.contains(ONE_CLUSTER));
+    assert!(patch(json!({ "backup": { "claim": "backups", "path": "monday" } })).await.contains(ANOTHER));
+    assert!(patch(json!({ "backup": { "claim": "backups", "path": "/etc" } })).await.contains(BELOW));
 }

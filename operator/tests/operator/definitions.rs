@@ -1,10 +1,12 @@
 //! The definitions and the operator's roles: fresh on disk, and the rules of the former, tried without a server.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use carrel_operator::crd::{self, CarrelCluster, CarrelRecovery};
 use carrel_operator::role::{self, Holder};
 use carrel_operator::run::Watch;
+use k8s_openapi::api::rbac::v1::PolicyRule;
 use kube::core::cel::{compile_schema, validate_cel, validate_cel_update};
 use serde_json::{Value, json};
 
@@ -217,4 +219,26 @@ fn what_cannot_change_is_refused_with_a_reason() {
         let fits = if expected.is_empty() { said.is_empty() } else { said.contains(expected) };
         assert!(fits, "{old} to {new}: {said:?}");
     }
+}
+
+#[test]
+fn the_chart_gives_the_operator_its_rights_and_no_more() {
+    let file = folder("crd").ancestors().nth(2).expect("the workspace").join("charts/carrel/rbac/operator-rules.yaml");
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let rules: Vec<PolicyRule> = serde_saphyr::from_str(&text).expect("a list of rules");
+    let mut granted = BTreeSet::new();
+    for rule in &rules {
+        for group in rule.api_groups.iter().flatten() {
+            for resource in rule.resources.iter().flatten() {
+                granted.extend(rule.verbs.iter().map(|verb| format!("{group} {resource} {verb}")));
+            }
+        }
+    }
+    let mut needed = BTreeSet::new();
+    for right in role::RIGHTS.iter().chain([&role::SECRETS]) {
+        for resource in right.resources {
+            needed.extend(right.verbs.iter().map(|verb| format!("{} {resource} {verb}", right.group)));
+        }
+    }
+    assert_eq!(granted, needed);
 }

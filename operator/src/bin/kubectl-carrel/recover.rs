@@ -214,15 +214,10 @@ fn survey(cluster: &str, status: &CarrelRecoveryStatus) -> String {
     format!("{survivors}\n\n{head}")
 }
 
-/// The stated bound, as a number of entries or as the time until which all is kept.
+/// The stated bound.
 fn loss(status: &Value) -> String {
-    match (status["keptThrough"].as_str(), status["entriesLostAtMost"].as_u64()) {
-        (Some(until), _) => {
-            format!("what was acknowledged after {until} by nodes that are gone; everything before is kept")
-        }
-        (None, Some(0)) => "no acknowledged entry".to_owned(),
-        (None, Some(1)) => "at most 1 acknowledged entry".to_owned(),
-        (None, Some(count)) => format!("at most {count} acknowledged entries"),
-        (None, None) => "not known".to_owned(),
+    match status["keptThrough"].as_str() {
+        Some(until) => format!("what was acknowledged after {until} by nodes that are gone; everything before is kept"),
+        None => "not known".to_owned(),
     }
 }

@@ -11,8 +11,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use carrel_operator::build::Surroundings;
 use carrel_operator::context::{Context, Settings};
-use carrel_operator::crd::{CarrelCluster, CarrelClusterStatus, CarrelRecoveryStatus};
-use carrel_operator::decide::PROVING_SECONDS;
+use carrel_operator::crd::{CarrelCluster, CarrelClusterStatus, CarrelRecoveryStatus, Disruption};
 use carrel_operator::lease::Leadership;
 use carrel_operator::metrics::Metrics;
 use carrel_operator::reconcile::{Failure, reconcile};
@@ -275,7 +274,7 @@ impl World {
     /// Controllers and kubelets do what they do.
     pub fn tick(&mut self) {
         if self.decision().contains("has to be well for") {
-            self.advance(i64::from(PROVING_SECONDS));
+            self.advance(i64::from(Disruption::default().proving_seconds));
         }
         self.note_deletions();
         for set in self.api.all("statefulsets") {
