@@ -187,8 +187,10 @@ async fn a_recovery_waits_for_whoever_has_read_what_may_be_lost() {
     cluster.api.patch_status("r", &PatchParams::default(), &Patch::Merge(status)).await.expect("a status");
     let recoveries: Api<CarrelRecovery> = Api::namespaced(cluster.client.clone(), namespace);
 
-    let survey = json!({ "status": { "phase": "AwaitingApproval", "chosen": 2, "keptThrough": "2026-01-01T00:00:00Z", "digest": "d1gest", "newLineage": 1,
-        "survivors": [{ "ordinal": 2, "lineage": 0, "lastLogTerm": 4, "incarnation": "0a1b2c3d-0000-4000-8000-000000000001", "lastLogIndex": 120 }] } });
+    let survivor = json!({ "ordinal": 2, "lineage": 0, "lastLogTerm": 4, "lastLogIndex": 120,
+        "incarnation": "0a1b2c3d-0000-4000-8000-000000000001" });
+    let survey = json!({ "status": { "phase": "AwaitingApproval", "chosen": 2, "digest": "d1gest", "newLineage": 1,
+        "keptThrough": "2026-01-01T00:00:00Z", "survivors": [survivor] } });
     let operator = tokio::spawn({
         let recoveries = recoveries.clone();
         async move {
