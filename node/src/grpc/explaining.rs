@@ -10,26 +10,34 @@ const SHARE_PER_SECOND: Duration = Duration::from_millis(250);
 /// What is saved up while nobody is refused.
 const SAVED_MAX: Duration = Duration::from_millis(500);
 
-static ALLOWANCE: Mutex<Allowance> = Mutex::new(Allowance { left: SAVED_MAX, at: None });
+static ALLOWANCE: Mutex<Allowance> = Mutex::new(Allowance::full());
 
 #[derive(Debug)]
 struct Allowance {
-    left: Duration,
+    saved: Duration,
+    /// The last one may take longer than what was left: that is earned first.
+    owed: Duration,
     at: Option<Instant>,
 }
 
 impl Allowance {
+    const fn full() -> Self {
+        Self { saved: SAVED_MAX, owed: Duration::ZERO, at: None }
+    }
+
     /// Whether there is any left, with what has come in since the last look.
     fn has_some(&mut self, now: Instant) -> bool {
         let since = self.at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         self.at = Some(now);
         let earned = since.min(Duration::from_secs(60)).mul_f64(SHARE_PER_SECOND.as_secs_f64());
-        self.left = SAVED_MAX.min(self.left + earned);
-        self.left > Duration::ZERO
+        self.saved = SAVED_MAX.min(self.saved + earned.saturating_sub(self.owed));
+        self.owed = self.owed.saturating_sub(earned);
+        !self.saved.is_zero()
     }
 
     fn spend(&mut self, spent: Duration) {
-        self.left = self.left.saturating_sub(spent);
+        self.owed += spent.saturating_sub(self.saved);
+        self.saved = self.saved.saturating_sub(spent);
     }
 }
 
@@ -52,7 +60,7 @@ mod tests {
     #[test]
     fn a_rush_of_refusals_gets_its_share_and_no_more() {
         let began = Instant::now();
-        let mut allowance = Allowance { left: SAVED_MAX, at: None };
+        let mut allowance = Allowance::full();
         // Three milliseconds for each of five thousand people who come within ten seconds.
         let explained = (0..5_000).filter(|number| {
             let is_explained = allowance.has_some(began + Duration::from_millis(2 * number));
