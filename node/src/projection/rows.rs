@@ -100,7 +100,8 @@ impl Changes {
                 let key = (number(position.index), i64::from(position.ordinal));
                 self.rows.entry(Table::Announcements).or_default().insert(key, None);
             }
-            // What people write to each other, and from whom they want nothing, is theirs, and opening hours are in the catalogue's files.
+            // What people write to each other, and from whom they want nothing, is theirs; opening hours are in the
+            // catalogue's files.
             Change::ItemAppended { stream: Stream::User(_), .. }
             | Change::ItemRemoved { stream: Stream::User(_), .. }
             | Change::Block { .. }

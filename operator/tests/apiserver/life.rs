@@ -64,7 +64,7 @@ async fn the_operator_needs_its_role_and_no_more() {
     assert!(ids(&five).is_superset(&ids(&three)) && ids(&five).len() == 5);
     cluster.change(json!({ "replicas": 3 })).await;
     assert_eq!(ids(&cluster.settle().await), ids(&three));
-    assert_eq!(cluster.pods().await.len(), 3);
+    cluster.wait_for_pods(3).await;
 
     a_volume_is_lost(&cluster).await;
     a_rollout(&cluster).await;

@@ -40,6 +40,7 @@ const APPROVED: &str = "what was approved stays approved";
 const ONE_CLUSTER: &str = "a recovery is of one cluster";
 const ANOTHER: &str = "what a recovery begins with cannot change: ask for another recovery";
 const BELOW: &str = "path must be below the claim: no leading slash, no ..";
+const ENDPOINT: &str = "otlpEndpoint must begin with http:// or https://";
 const ASLEEP: &str = "replicas cannot change while the cluster hibernates: wake it first";
 
 fn clusters() -> Vec<Case> {
@@ -54,6 +55,8 @@ fn clusters() -> Vec<Case> {
         new(json!({ "replicas": 5, "disruption": { "maxConcurrent": 2 } }), ""),
         new(json!({ "storage": { "size": "much" } }), "size must be a quantity above zero"),
         new(json!({ "storage": { "size": "0" } }), "size must be a quantity above zero"),
+        new(json!({ "observability": { "otlpEndpoint": "collector:4317" } }), ENDPOINT),
+        new(json!({ "observability": { "otlpEndpoint": "http://collector:4317" } }), ""),
         new(json!({ "raft": { "heartbeatMs": 100 } }), TIMING),
         new(json!({ "tls": { "mode": "Secret" } }), "mode Secret needs peersSecret"),
         new(json!({ "tls": { "mode": "Secret", "peersSecret": "s" } }), ""),

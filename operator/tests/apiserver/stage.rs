@@ -154,6 +154,15 @@ impl Cluster {
         api.list(&kube::api::ListParams::default().labels(&selector)).await.expect("pods").items
     }
 
+    /// The StatefulSet's controller takes its time with those that are not wanted any more.
+    pub async fn wait_for_pods(&self, count: usize) {
+        let began = Instant::now();
+        while self.pods().await.len() != count {
+            assert!(began.elapsed() < SETTLE_LIMIT, "not {count} pods");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// Where clients reach the nodes.
     pub async fn endpoints(&self) -> Vec<String> {
         let pods = self.pods().await;
