@@ -115,7 +115,8 @@ impl Question<'_> {
                 Some(pod) if pod.uid == stopped.pod_uid => {
                     !pod.is_terminating && self.now.duration_since(stopped.started_at.0) > ABANDONED_AFTER
                 }
-                Some(_) => is_well(&observed, at),
+                // The Service gives clients to it again only when it is ready.
+                Some(pod) => pod.is_ready && is_well(&observed, at),
                 None => false,
             }
         };
@@ -305,8 +306,9 @@ impl Question<'_> {
         let fleet = self.look.fleet(BTreeSet::new(), 1)?;
         let observed = self.look.observed(self.founding);
         let is_outdated = fleet.pods.values().any(|pod| pod.is_outdated);
-        let is_well = fleet.pods.iter().any(|(at, pod)| !pod.is_outdated && is_well(&observed, *at));
-        (is_outdated && is_well).then_some(revision)
+        let is_ready = |at: &Ordinal| self.look.pods.get(at).is_some_and(|pod| pod.is_ready);
+        let proves = fleet.pods.iter().any(|(at, pod)| !pod.is_outdated && is_ready(at) && is_well(&observed, *at));
+        (is_outdated && proves).then_some(revision)
     }
 
     /// Not all nodes of a larger cluster come up: the voters stay who they are, and who came for nothing goes again.

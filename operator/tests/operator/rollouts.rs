@@ -77,6 +77,16 @@ async fn an_image_that_does_not_start_stops_at_the_first_node_and_the_fix_goes_t
 }
 
 #[tokio::test]
+async fn an_image_whose_first_node_votes_but_takes_no_clients_goes_no_further() {
+    let mut world = World::settled(3).await;
+    world.change(|spec| spec["image"] = json!("carrel:shy"));
+    let told = world.run(20).await;
+    assert_eq!(told.iter().filter(|why| why.starts_with("restart ordinal")).count(), 1, "{told:#?}");
+    let shy = world.pods().values().filter(|pod| pod["spec"]["containers"][0]["image"] == "carrel:shy").count();
+    assert_eq!(shy, 1, "the others keep what works");
+}
+
+#[tokio::test]
 async fn a_first_image_that_does_not_start_is_mended_by_another() {
     let mut object = crate::world::wanted(3);
     object["spec"]["image"] = json!("carrel:missing");

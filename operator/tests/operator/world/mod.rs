@@ -393,7 +393,8 @@ impl World {
                     if !self.nodes.is_running(at, &claim) {
                         self.nodes.start(at, &claim, self.order().as_ref());
                     }
-                    status(json!({ "running": { "startedAt": "2026-01-01T00:00:00Z" } }), 0, true)
+                    let is_ready = image != "carrel:shy";
+                    status(json!({ "running": { "startedAt": "2026-01-01T00:00:00Z" } }), 0, is_ready)
                 }
                 Err((reason, crashes)) => {
                     self.nodes.stop(at);
