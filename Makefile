@@ -50,9 +50,9 @@ figures: deps ## Every figure measured and kept in docs/reports/; TABLE=failover
 deps: ## What the machine needs besides this checkout: Rust, a C compiler, Postgres. Silent when all is there
 	@command -v cc >/dev/null || { \
 	  echo "Installing gcc, which links Rust programs and compiles what the fault suite puts under them."; \
-	  $$(test "$$(id -u)" = 0 || echo sudo) sh -c 'apt-get update -qq && apt-get install -y -qq gcc libc6-dev'; }
+	  $$(test "$$(id -u)" = 0 || echo sudo) sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq gcc libc6-dev'; }
 	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || { \
 	  echo "Installing Postgres, which the tests and carrel demo --postgres start for themselves."; \
-	  $$(test "$$(id -u)" = 0 || echo sudo) sh -c 'apt-get update -qq && apt-get install -y -qq postgresql'; }
+	  $$(test "$$(id -u)" = 0 || echo sudo) sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql'; }
 	@command -v cargo >/dev/null || { \
 	  echo "Rust is missing: install it with rustup, see https://rustup.rs"; exit 1; }
