@@ -65,15 +65,17 @@ impl Line {
         line
     }
 
-    /// How many there were.
+    /// How many there were: counted before they are told, as they are gone soon after.
     fn cut(&self) -> usize {
+        let connections = self.cuts.receiver_count();
         self.cuts.send_modify(|times| *times += 1);
-        self.cuts.receiver_count()
+        connections
     }
 
     fn die(&self) -> usize {
+        let connections = self.deaths.receiver_count();
         self.deaths.send_modify(|times| *times += 1);
-        self.deaths.receiver_count()
+        connections
     }
 }
 
