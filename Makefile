@@ -3,6 +3,8 @@
 # CI builds outside the checkout, so that the next run finds what this one compiled.
 ifdef CI
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/carrel/target
+# A checkout at another path compiles its own crates anew: what is kept between edits would only fill the cache.
+export CARGO_INCREMENTAL ?= 0
 endif
 
 .DEFAULT_GOAL := help
