@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -16,10 +16,12 @@ use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpListener;
 use tokio::time::Sleep;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-use crate::tls::Connection;
+use crate::raft::transport::Listener;
+use crate::tls::{self, Connection};
 
 /// On the client port. A page or a program holds one, a proxy a handful for a building.
 const CLIENTS_MAX: usize = 4_096;
@@ -27,10 +29,15 @@ const CLIENTS_MAX: usize = 4_096;
 pub const PEERS_MAX: usize = 600;
 /// Whoever runs the cluster: an operator and a few people.
 pub const ADMINS_MAX: usize = 64;
+/// Probes of a machine's agent, and whoever gathers metrics.
+pub const PROBES_MAX: usize = 64;
 /// Beyond this a node has no use for open files.
 const OPEN_FILES_MAX: u64 = 65_536;
 /// Whoever has connected has something to say.
 const FIRST_WORD_LIMIT: Duration = Duration::from_secs(10);
+/// Probes come every few seconds and each may come by a connection of its own; metrics are gathered once or twice a
+/// minute, and whoever gathers them finds a closed connection every day.
+const PROBE_SILENCE_LIMIT: Duration = Duration::from_secs(20);
 const SAY_FULL_EVERY: Duration = Duration::from_secs(10);
 
 /// How many connections clients may have: what is set above, but never so many that the log or a snapshot finds no
@@ -51,20 +58,66 @@ pub fn bounded(
     port: &'static str,
     max: usize,
 ) -> BoxStream<'static, Result<Held, Infallible>> {
-    bounded_within(incoming, port, max, FIRST_WORD_LIMIT)
+    bounded_within(incoming, port, max, Silence::AfterTheFirstWord(FIRST_WORD_LIMIT)).map(Ok).boxed()
+}
+
+/// The port of probes and metrics: [`PROBES_MAX`] connections, each closed once nothing is asked. If those of others
+/// could stay, a probe would find no place, and a node that is well would be killed for it.
+pub struct Probes {
+    address: SocketAddr,
+    held: BoxStream<'static, Held>,
+}
+
+impl Probes {
+    /// # Errors
+    ///
+    /// The listener is not bound to an address.
+    pub fn new(listener: TcpListener) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        let incoming = tls::incoming(Listener::new(listener), None);
+        Ok(Self { address, held: bounded_within(incoming, "health", PROBES_MAX, Silence::Never(PROBE_SILENCE_LIMIT)) })
+    }
+}
+
+impl fmt::Debug for Probes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Probes").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl axum::serve::Listener for Probes {
+    type Io = Held;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Held, SocketAddr) {
+        let Some(held) = self.held.next().await else { return std::future::pending().await };
+        (held, self.address)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.address)
+    }
+}
+
+/// When a caller may say nothing for longer than this.
+#[derive(Debug, Clone, Copy)]
+enum Silence {
+    AfterTheFirstWord(Duration),
+    Never(Duration),
 }
 
 fn bounded_within(
     incoming: impl Stream<Item = Result<Connection, Infallible>> + Send + 'static,
     port: &'static str,
     max: usize,
-    first_word_limit: Duration,
-) -> BoxStream<'static, Result<Held, Infallible>> {
+    silence: Silence,
+) -> BoxStream<'static, Held> {
     let places = Arc::new(Mutex::new(Places { max, taken: 0, by_address: HashMap::new(), said_full_at: None }));
+    let (Silence::AfterTheFirstWord(limit) | Silence::Never(limit)) = silence;
     let hold = move |Ok(connection): Result<Connection, Infallible>| {
         let place = Place::take(&connection, &places, port);
-        let patience = || Some(Box::pin(tokio::time::sleep(first_word_limit)));
-        std::future::ready(place.map(|place| Ok(Held { connection, patience: patience(), _place: place })))
+        let patience = || Some(Box::pin(tokio::time::sleep(limit)));
+        std::future::ready(place.map(|place| Held { connection, silence, patience: patience(), _place: place }))
     };
     incoming.filter_map(hold).boxed()
 }
@@ -72,7 +125,8 @@ fn bounded_within(
 /// A connection that has a place.
 pub struct Held {
     connection: Connection,
-    /// Until the first byte.
+    silence: Silence,
+    /// Until the next byte, if it has to come.
     patience: Option<Pin<Box<Sleep>>>,
     _place: Place,
 }
@@ -137,7 +191,10 @@ impl AsyncRead for Held {
         let this = self.get_mut();
         let read = Pin::new(&mut this.connection).poll_read(context, buffer);
         if read.is_ready() {
-            this.patience = None;
+            this.patience = match this.silence {
+                Silence::AfterTheFirstWord(_) => None,
+                Silence::Never(limit) => Some(Box::pin(tokio::time::sleep(limit))),
+            };
         } else if let Some(patience) = &mut this.patience
             && patience.as_mut().poll(context).is_ready()
         {
@@ -189,20 +246,22 @@ impl fmt::Debug for Held {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpListener, TcpStream};
+    use tokio::net::TcpStream;
 
     use super::*;
-    use crate::raft::transport::Listener;
-    use crate::tls;
 
-    async fn port(max: usize) -> (SocketAddr, BoxStream<'static, Result<Held, Infallible>>) {
+    const LIMIT: Duration = Duration::from_millis(300);
+
+    async fn port(max: usize) -> (SocketAddr, BoxStream<'static, Held>) {
+        port_with(max, Silence::AfterTheFirstWord(LIMIT)).await
+    }
+
+    async fn port_with(max: usize, silence: Silence) -> (SocketAddr, BoxStream<'static, Held>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("it is bound");
         let incoming = tls::incoming(Listener::new(listener), None);
-        (address, bounded_within(incoming, "test", max, Duration::from_millis(300)))
+        (address, bounded_within(incoming, "test", max, silence))
     }
 
     #[tokio::test]
@@ -241,16 +300,27 @@ mod tests {
     async fn whoever_says_nothing_is_not_waited_for() {
         let (address, mut served) = port(5).await;
         let silent = TcpStream::connect(address).await.expect("the port listens");
-        let Some(Ok(mut held)) = served.next().await else { panic!("there is a place") };
+        let Some(mut held) = served.next().await else { panic!("there is a place") };
         let error = held.read_u8().await.expect_err("nothing was sent");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         drop((held, silent));
         let mut caller = TcpStream::connect(address).await.expect("the port listens");
-        let Some(Ok(mut held)) = served.next().await else { panic!("there is a place") };
+        let Some(mut held) = served.next().await else { panic!("there is a place") };
         caller.write_u8(1).await.expect("somebody listens");
         assert_eq!(held.read_u8().await.expect("a byte"), 1);
         // Whoever has said something may take their time.
         let more = tokio::time::timeout(Duration::from_millis(600), held.read_u8()).await;
         assert!(more.is_err(), "{more:?}");
+    }
+
+    #[tokio::test]
+    async fn whoever_probes_does_not_stay() {
+        let (address, mut served) = port_with(5, Silence::Never(LIMIT)).await;
+        let mut caller = TcpStream::connect(address).await.expect("the port listens");
+        let Some(mut held) = served.next().await else { panic!("there is a place") };
+        caller.write_u8(1).await.expect("somebody listens");
+        assert_eq!(held.read_u8().await.expect("a byte"), 1);
+        let error = held.read_u8().await.expect_err("no more was sent");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::config::{LogFormat, NodeConfig, Urls};
-use crate::connections::{self, bounded};
+use crate::connections::{self, Probes, bounded};
 use crate::grpc::cluster::{Cluster, Door};
 use crate::grpc::fair_share::FairShare;
 use crate::grpc::front::Front;
@@ -272,7 +272,10 @@ async fn serve_admin(
 }
 
 async fn serve_health(listener: TcpListener, vitals: NodeVitals, metrics: Metrics, stop: CancellationToken) {
-    let served = axum::serve(listener, health::router(vitals, metrics)).with_graceful_shutdown(stop.cancelled_owned());
+    let served = async {
+        let router = health::router(vitals, metrics);
+        axum::serve(Probes::new(listener)?, router).with_graceful_shutdown(stop.cancelled_owned()).await
+    };
     if let Err(error) = served.await {
         tracing::error!(%error, "probes and metrics are served no more");
     }
