@@ -56,6 +56,12 @@ app.kubernetes.io/name: carrel
 carrel.dev/cluster: {{ include "carrel.name" . | quote }}
 {{- end -}}
 
+{{/* Empty: the operator has no right to any Secret. It needs one to none but those of the keys that it makes itself. */}}
+{{- define "carrel.makesKeys" -}}
+{{- $isNeeded := or (eq .Values.tls.mode "Operator") (eq .Values.operator.watch "Cluster") -}}
+{{- if (ternary $isNeeded .Values.operator.makesKeys (kindIs "invalid" .Values.operator.makesKeys)) -}}yes{{- end -}}
+{{- end -}}
+
 {{- define "carrel.scrapeAnnotations" -}}
 prometheus.io/scrape: "true"
 prometheus.io/port: "7430"
