@@ -33,6 +33,7 @@ use crate::page::{self, ClusterSource};
 use crate::passwords::Passwords;
 use crate::projection::Projection;
 use crate::provision::{self, FirstThings};
+use crate::raft::bygone;
 use crate::raft::identity::MemberOf;
 use crate::raft::membership::Role;
 use crate::raft::node::{Node, Opening};
@@ -121,6 +122,8 @@ async fn serve(config: NodeConfig, for_clients: Handle) -> anyhow::Result<ExitCo
     let vitals = NodeVitals { node: node.clone() };
     tasks.spawn(serve_health(metrics_listener, vitals, metrics.clone(), stop.clone()));
     tasks.spawn(tls_files.run(stop.clone()));
+    let lineage = node.identity().member_of.map(|me| me.lineage);
+    tasks.spawn(stop.clone().run_until_cancelled_owned(bygone::bound(config.dir.clone(), lineage)));
     tasks.spawn(serve_peers(node.clone(), peer_listener, tls.peers(), stop.clone()));
     tasks.spawn(stop.clone().run_until_cancelled_owned(provision::run(replica.clone(), first)));
 

@@ -243,10 +243,14 @@ impl Processes {
     pub async fn set_volume_aside(&mut self, ordinal: u32) -> anyhow::Result<()> {
         self.stop(ordinal).await;
         let volume = self.volume(ordinal);
-        let aside = (1u32..)
-            .map(|n| self.dir.join(format!("replica-{ordinal}.aside-{n}")))
-            .find(|path| !path.exists())
-            .expect("there is always another number");
+        // Of a demo, the latest is enough.
+        let aside = self.dir.join(format!("replica-{ordinal}.aside"));
+        match fs::remove_dir_all(&aside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot remove {}", aside.display()));
+            }
+            Ok(()) | Err(_) => {}
+        }
         fs::rename(&volume, &aside).with_context(|| format!("cannot put {} aside", volume.display()))?;
         let replica = self.spawn(ordinal)?;
         self.replicas.insert(ordinal, replica);

@@ -22,6 +22,8 @@ use crate::raft::wal::{self, LogOptions, LogOwner};
 pub const FIRST_LINEAGE: u32 = 0;
 
 const FORMAT_VERSION: u32 = 1;
+/// Below the mount.
+pub(super) const DATA: &str = "data";
 const FILE: &str = "identity.json";
 const LOG: &str = "log";
 const SNAPSHOTS: &str = "snapshots";
@@ -81,7 +83,7 @@ impl<D: Disk> DataDirectory<D> {
     /// Opens `data/` below `mount`, creating it and giving it `drawn_incarnation` if it is empty. Nothing else may be
     /// written there before.
     pub async fn open(disk: &D, mount: &Path, drawn_incarnation: Uuid) -> Result<Self, IdentityError> {
-        let path = mount.join("data");
+        let path = mount.join(DATA);
         let failed = |source: io::Error| IdentityError::Io { dir: path.clone(), source };
         disk.create_dir_all(&path).await.map_err(failed)?;
         let lock = disk.lock(&path).await.map_err(|error| match error.kind() {
@@ -109,7 +111,7 @@ impl<D: Disk> DataDirectory<D> {
 
     /// Opens what a node has left, for work without it. Creates nothing.
     pub async fn open_used(disk: &D, mount: &Path) -> Result<Self, IdentityError> {
-        let path = mount.join("data");
+        let path = mount.join(DATA);
         let failed = |source: io::Error| IdentityError::Io { dir: path.clone(), source };
         let lock = disk.lock(&path).await.map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => IdentityError::InUse { dir: path.clone() },
@@ -147,8 +149,7 @@ impl<D: Disk> DataDirectory<D> {
     pub async fn succeed(&mut self, identity: Identity) -> Result<(), IdentityError> {
         let failed = |source: io::Error| IdentityError::Io { dir: self.path.clone(), source };
         if let Some(before) = self.identity.membership {
-            let kept = format!("identity-lineage-{}.json", before.lineage);
-            write_as(&self.disk, &self.path, &kept, &self.identity).await.map_err(failed)?;
+            write_as(&self.disk, &self.path, &kept_as(before.lineage), &self.identity).await.map_err(failed)?;
         }
         write(&self.disk, &self.path, &identity).await.map_err(failed)?;
         self.identity = identity;
@@ -160,10 +161,7 @@ impl<D: Disk> DataDirectory<D> {
     }
 
     fn home_of(&self, lineage: u32) -> PathBuf {
-        match lineage {
-            FIRST_LINEAGE => self.path.clone(),
-            lineage => self.path.join(format!("lineage-{lineage}")),
-        }
+        home_of(&self.path, lineage)
     }
 
     /// Durably takes the place a cluster gave to this incarnation, and before that begins its log: a member without a
@@ -183,6 +181,37 @@ impl<D: Disk> DataDirectory<D> {
             }
         }
     }
+}
+
+fn home_of(data: &Path, lineage: u32) -> PathBuf {
+    match lineage {
+        FIRST_LINEAGE => data.to_owned(),
+        lineage => data.join(format!("lineage-{lineage}")),
+    }
+}
+
+const KEPT: (&str, &str) = ("identity-lineage-", ".json");
+
+/// Where it is kept who this volume was.
+fn kept_as(lineage: u32) -> String {
+    format!("{}{lineage}{}", KEPT.0, KEPT.1)
+}
+
+/// The lineage that a file of this name is of, if it is such a file.
+pub(super) fn lineage_kept(name: &str) -> Option<u32> {
+    name.strip_prefix(KEPT.0)?.strip_suffix(KEPT.1)?.parse().ok()
+}
+
+/// All that is of one lineage below `mount` and of no other; what tells of the rest comes last.
+pub(super) fn history_of(mount: &Path, lineage: u32) -> Vec<PathBuf> {
+    let data = mount.join(DATA);
+    let home = home_of(&data, lineage);
+    let mut all = match lineage {
+        FIRST_LINEAGE => vec![home.join(LOG), home.join(SNAPSHOTS)],
+        _ => vec![home],
+    };
+    all.push(data.join(kept_as(lineage)));
+    all
 }
 
 impl MemberOf {

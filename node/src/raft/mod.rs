@@ -40,6 +40,7 @@ pub mod membership;
 pub mod node;
 pub mod offline;
 pub mod ordered;
+pub mod bygone;
 pub mod running;
 pub mod settings;
 mod stepping_down;

@@ -2,7 +2,8 @@
 //!
 //! The order outlives the moment it was given for: it lies in a file that every node reads whenever it starts, so that
 //! a volume which comes back long after a recovery is not used as it was. Obeying it again does nothing, and nothing is
-//! ever deleted by it: what a volume had is put aside, where `carrel recover --dir` still finds it.
+//! deleted by it: what a volume had is put aside, where `carrel recover --dir` still finds it, for as long as there is
+//! room for it (see `bygone.rs`).
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,13 +12,13 @@ use serde::Deserialize;
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::raft::identity::{DataDirectory, Identity, IdentityError, MemberOf};
+use crate::raft::identity::{DATA, DataDirectory, Identity, IdentityError, MemberOf};
 use crate::raft::membership::LogPosition;
 use crate::raft::offline::{self, Begun, OfflineError, Restoring};
 use crate::raft::platform::{Platform, Server};
 
 /// Where the data of lineages that are over lies, below the mount.
-const ASIDE: &str = "aside";
+pub(super) const ASIDE: &str = "aside";
 
 /// A real one has some hundred bytes; anything far longer is not ours, and is not read into memory.
 const LONGEST_FILE_BYTES: u64 = 64 << 10;
@@ -141,12 +142,20 @@ pub async fn obey(platform: &Server, mount: &Path, ordinal: u32, order: &Order) 
     }
 }
 
+/// What the places in [`ASIDE`] are called.
+const PUT_ASIDE: &str = "lineage-";
+
+/// The lineage of what lies in a place of this name; none if nothing was put aside there.
+pub(super) fn lineage_put_aside(name: &str) -> Option<u32> {
+    name.strip_prefix(PUT_ASIDE)?.split_once('-')?.0.parse().ok()
+}
+
 /// By one rename, so that a crash leaves it there or here. It is a mount of its own, for who wants to look at it.
 fn put_aside(mount: &Path, lineage: u32, incarnation: Uuid) -> io::Result<PathBuf> {
-    let place = mount.join(ASIDE).join(format!("lineage-{lineage}-{incarnation}"));
+    let place = mount.join(ASIDE).join(format!("{PUT_ASIDE}{lineage}-{incarnation}"));
     let sync = |dir: &Path| std::fs::File::open(dir).and_then(|dir| dir.sync_all());
     std::fs::create_dir_all(&place)?;
-    std::fs::rename(mount.join("data"), place.join("data"))?;
+    std::fs::rename(mount.join(DATA), place.join(DATA))?;
     sync(&place)?;
     sync(&mount.join(ASIDE))?;
     sync(mount)?;

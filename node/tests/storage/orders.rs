@@ -82,6 +82,17 @@ async fn the_chosen_volume_goes_on_and_the_others_are_put_aside() {
         nodes.login(&[0, 1, 2], name).await;
     }
     assert_eq!(fs::read_dir(nodes.mount(0).join("aside")).expect("it is kept").count(), 1);
+
+    // Put aside once more, it keeps the later of the two, and who went on keeps no more than one either.
+    let later = nodes.mount(0).join("aside/lineage-7-0a1b2c3d-0000-4000-8000-000000000001/data");
+    fs::create_dir_all(&later).expect("made");
+    let earlier = nodes.mount(2).join("data/identity-lineage-0.json");
+    assert!(earlier.exists() && nodes.mount(2).join("data/log").exists(), "one is kept");
+    nodes.kill(0).await;
+    nodes.start(0);
+    nodes.until_ready(&[0]).await;
+    nodes.until(0, "the earlier one is gone", async || !aside.exists()).await;
+    assert!(later.exists(), "the later one is kept");
     assert!(!nodes.mount(1).join("aside").exists(), "it had nothing");
 }
 
