@@ -48,17 +48,25 @@ struct Known {
 }
 
 impl Applied {
+    /// It is known to be there as it should be.
+    #[must_use]
+    pub fn is_applied(&self, namespace: &str, child: &Child) -> bool {
+        let key = (namespace.to_owned(), child.kind, child.name.clone());
+        let digest = digest(&child.body);
+        let is_it = |known: &Known| known.digest == digest && known.at.elapsed() < APPLY_AGAIN_AFTER;
+        self.known().get(&key).is_some_and(is_it)
+    }
+
     /// Applies what is not known to be there as it should be.
     ///
     /// # Errors
     /// As the API server says.
     pub async fn apply(&self, client: &Client, namespace: &str, child: &Child) -> kube::Result<()> {
-        let key = (namespace.to_owned(), child.kind, child.name.clone());
-        let digest = digest(&child.body);
-        let is_known = |known: &Known| known.digest == digest && known.at.elapsed() < APPLY_AGAIN_AFTER;
-        if self.known().get(&key).is_some_and(is_known) {
+        if self.is_applied(namespace, child) {
             return Ok(());
         }
+        let key = (namespace.to_owned(), child.kind, child.name.clone());
+        let digest = digest(&child.body);
         let api = api(client, namespace, child.kind);
         let how = PatchParams::apply(TEMPLATE_MANAGER).force();
         let applied = api.patch(&child.name, &how, &Patch::Apply(&child.body)).await?;
@@ -164,9 +172,9 @@ pub async fn create_set(
     whole["metadata"]["resourceVersion"] = json!(BEFORE_ANY);
     whole["spec"]["replicas"] = json!(replicas);
     // The size's manager first: until the template is its own manager's as well, nothing of the set is nobody's.
-    sets.patch(name, &PatchParams::apply(SCALE_MANAGER).force(), &Patch::Apply(&whole)).await?;
-    let mut set = apply_template(sets, name, template).await?;
-    let uid = set.uid().unwrap_or_default();
+    let made = sets.patch(name, &PatchParams::apply(SCALE_MANAGER).force(), &Patch::Apply(&whole)).await?;
+    let uid = made.uid().unwrap_or_default();
+    let mut set = apply_template(sets, name, template, &uid, None).await?;
     for _ in 0..SIZE_ATTEMPTS_MAX {
         let version = set.resource_version().unwrap_or_default();
         match apply_scale(sets, name, &uid, &version, replicas).await {
@@ -183,12 +191,24 @@ pub async fn create_set(
     Ok(set)
 }
 
-/// The template, without the size. Makes a set of the API's default size, one, where there is none.
+/// The template, without the size, of exactly the set that was looked at: where there is none, a template alone would
+/// make one of the API's default size, one, whose controller stops every other pod of those it finds.
 ///
 /// # Errors
-/// As the API server says.
-pub async fn apply_template(sets: &Api<StatefulSet>, name: &str, template: &Value) -> kube::Result<StatefulSet> {
-    sets.patch(name, &PatchParams::apply(TEMPLATE_MANAGER).force(), &Patch::Apply(template)).await
+/// A conflict if it is another by now, or is gone, or has changed since `resource_version`.
+pub async fn apply_template(
+    sets: &Api<StatefulSet>,
+    name: &str,
+    template: &Value,
+    uid: &str,
+    resource_version: Option<&str>,
+) -> kube::Result<StatefulSet> {
+    let mut of_this = template.clone();
+    of_this["metadata"]["uid"] = json!(uid);
+    if let Some(version) = resource_version {
+        of_this["metadata"]["resourceVersion"] = json!(version);
+    }
+    sets.patch(name, &PatchParams::apply(TEMPLATE_MANAGER).force(), &Patch::Apply(of_this)).await
 }
 
 /// The size, of exactly the set that was looked at.

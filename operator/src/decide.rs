@@ -63,6 +63,19 @@ pub enum Outlook {
     Stuck,
 }
 
+impl Outlook {
+    /// As metrics and traces have it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Settled => "settled",
+            Self::Busy => "busy",
+            Self::Waiting => "waiting",
+            Self::Stuck => "stuck",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     pub action: Action,

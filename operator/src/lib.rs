@@ -23,5 +23,6 @@ pub mod lease;
 pub mod role;
 pub mod requests;
 pub mod metrics;
+pub mod traces;
 pub mod server;
 pub mod run;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prometheus::{Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
-use crate::decide::{Outlook, Verdict};
+use crate::decide::Verdict;
 
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -80,13 +80,7 @@ impl Metrics {
     }
 
     pub fn verdict(&self, verdict: &Verdict) {
-        let outlook = match verdict.outlook {
-            Outlook::Settled => "settled",
-            Outlook::Busy => "busy",
-            Outlook::Waiting => "waiting",
-            Outlook::Stuck => "stuck",
-        };
-        self.decisions.with_label_values(&[outlook, verdict.reason]).inc();
+        self.decisions.with_label_values(&[verdict.outlook.word(), verdict.reason]).inc();
         for guard in ["G1", "G2", "G3"] {
             if verdict.guards.iter().any(|said| said.starts_with(&format!("denied: guard {guard}"))) {
                 self.guard_denials.with_label_values(&[guard]).inc();

@@ -10,7 +10,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use uuid::Uuid;
 
-use crate::build::VOTER_LABEL;
+use crate::build::{VOTER_LABEL, mounted_order};
 
 /// What the StatefulSet controller calls the template a pod was made from.
 const REVISION_LABEL: &str = "controller-revision-hash";
@@ -42,6 +42,8 @@ pub struct SeenSet {
     pub wanted_revision: Option<String>,
     /// What its template asks of each volume.
     pub volume_size: Option<String>,
+    /// The order without which none of its pods starts.
+    pub order: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -86,6 +88,7 @@ impl SeenSet {
             ready_pods: status.and_then(|status| status.ready_replicas).unwrap_or(0),
             wanted_revision: status.filter(|_| is_counted).and_then(|status| status.update_revision.clone()),
             volume_size: size(),
+            order: mounted_order(set),
         }
     }
 }

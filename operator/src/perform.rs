@@ -34,6 +34,8 @@ pub enum Undone {
     OtherSet,
     #[error("{0} is not the pod that was looked at")]
     OtherPod(String),
+    #[error("the object has changed since it was read")]
+    OtherObject,
     #[error("the founding on record is another by now")]
     OtherFounding,
     #[error("another operator leads")]
@@ -74,7 +76,7 @@ impl Performer<'_> {
 
     async fn step(&self, step: &Step, record: &mut Record) -> Result<(), Undone> {
         match step {
-            Step::Run { count, generation } => self.run(*count, *generation).await?,
+            Step::Run { count, generation } => self.run(*count, *generation, record).await?,
             Step::ClaimFounding { ordinal: _, seed, wanted_voters, expected } => {
                 if self.founding != *expected {
                     return Err(Undone::OtherFounding);
@@ -110,7 +112,7 @@ impl Performer<'_> {
                 let set = self.look.set.as_ref().ok_or(Undone::OtherSet)?;
                 self.scale(set, 0).await
             }
-            RecoveryStep::Run { count, generation } => self.run(*count, *generation).await,
+            RecoveryStep::Run { count, generation } => self.run(*count, *generation, record).await,
             RecoveryStep::Restart { ordinal, found: _ } => self.stop(*ordinal, "Recovery", record).await,
             RecoveryStep::RecordStopped => {
                 if let Some(ordered) = &mut record.status.recovery {
@@ -130,7 +132,7 @@ impl Performer<'_> {
         }
     }
 
-    async fn run(&self, count: u32, generation: u64) -> Result<(), Undone> {
+    async fn run(&self, count: u32, generation: u64, record: &Record) -> Result<(), Undone> {
         match &self.look.set {
             Some(set) => {
                 if u64::try_from(set.generation) != Ok(generation) {
@@ -142,6 +144,9 @@ impl Performer<'_> {
                 self.scale(set, count).await
             }
             None => {
+                if !record.is_current().await? {
+                    return Err(Undone::OtherObject);
+                }
                 let template = template_only(self.blueprint);
                 match create_set(&self.sets(), &self.blueprint.name, &template, count).await {
                     // Somebody else's by now, whose size says more than our look without any.

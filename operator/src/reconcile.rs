@@ -16,9 +16,10 @@ use kube::runtime::controller::Action as Requeue;
 use kube::runtime::events::{Event, EventType};
 use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
+use tracing::{Instrument, Span};
 
 use crate::apply::apply_template;
-use crate::build::{self, Blueprint, CLUSTER_LABEL, Kind, VOTER_LABEL, disruption_budget, template_only};
+use crate::build::{self, Blueprint, CLUSTER_LABEL, Child, Kind, VOTER_LABEL, disruption_budget, template_only};
 use crate::certificates::{AdminKeys, Fingerprints, KeysError};
 use crate::context::Context;
 use crate::crd::CarrelCluster;
@@ -26,7 +27,7 @@ use crate::decide::{Action, Outlook, Question, Verdict};
 use crate::observe::{Look, SeenPod, SeenSet, ordinal};
 use crate::perform::{Performer, Undone};
 use crate::record::{Guarded, Record};
-use crate::{recoveries, recovering, status};
+use crate::{recoveries, recovering, status, traces};
 
 /// Longer than any pass that gets anywhere: a step may wait 10 s, a look 2 s.
 const PASS_LIMIT: Duration = Duration::from_secs(45);
@@ -37,6 +38,8 @@ const BUSY_PAUSE: Duration = Duration::from_millis(100);
 const WAITING_PAUSE: Duration = Duration::from_secs(2);
 /// What has not come for a minute will not come in the next two seconds.
 const LONG_WAITING_PAUSE: Duration = Duration::from_secs(10);
+/// Each is lost to a write of the StatefulSet's controller, which makes a handful after a change.
+const TEMPLATE_ATTEMPTS_MAX: u32 = 5;
 const LONG: SignedDuration = SignedDuration::from_secs(60);
 
 /// The API server refuses longer ones.
@@ -58,6 +61,8 @@ pub enum Failure {
     Keys(#[from] KeysError),
     #[error("{action}: {undone}")]
     Undone { action: &'static str, undone: Undone },
+    #[error("the object has changed since it was read")]
+    Outdated,
     #[error("the pass took more than {} s", PASS_LIMIT.as_secs())]
     Slow,
 }
@@ -74,6 +79,7 @@ impl Failure {
         match self {
             Self::Malformed(_) | Self::NotReplicas(_) | Self::Nameless => "Malformed",
             Self::Status(_) => "StatusDamaged",
+            Self::Outdated => "Conflict",
             Self::Kube(error) if is_conflict(error) => "Conflict",
             Self::Kube(_) => "ApiServer",
             Self::Keys(_) => "Certificates",
@@ -111,6 +117,12 @@ pub fn brief(error: &kube::Error) -> String {
 /// # Errors
 /// If it did not come to its end.
 pub async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Requeue, Failure> {
+    let namespace = object.namespace().unwrap_or_default();
+    let span = traces::reconcile(&object.name_any(), &namespace, object.meta().generation);
+    reconcile_one(object, context, &span).instrument(span.clone()).await
+}
+
+async fn reconcile_one(object: Arc<Guarded>, context: Arc<Context>, span: &Span) -> Result<Requeue, Failure> {
     let metadata = object.meta();
     let (name, namespace) = (object.name_any(), object.namespace().unwrap_or_default());
     let generation = metadata.generation;
@@ -147,6 +159,7 @@ pub async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Re
         );
     }
     let written = record.write().await;
+    traces::reconciled(span, outcome.as_ref().err().map(Failure::word), record.writes());
     context.metrics.pass(began.elapsed(), outcome.as_ref().err().map(Failure::word), record.writes());
     match (outcome, written) {
         (Ok(requeue), Ok(())) => {
@@ -176,20 +189,21 @@ async fn pass(
     let blueprint = Blueprint::new(cluster, image, &context.settings.surroundings).ok_or(Failure::Nameless)?;
     let is_paused = cluster.spec.operation.paused;
     if !is_paused {
-        for child in blueprint.children() {
-            context.applied.apply(&context.client, &blueprint.namespace, &child).await?;
-        }
+        build_children(context, &blueprint, record).instrument(traces::build()).await?;
     }
     let mounted = context.settings.admin_keys.as_ref();
     let keys = context.keyring.keys(&context.client, &blueprint, mounted, context.now()).await?;
 
     let set = look_at_set(context, &blueprint).await?;
-    let volume_size = set.as_ref().and_then(|set| set.volume_size.clone());
-    let blueprint = blueprint.with_volume_size(volume_size);
-    let set = if is_paused { set } else { renew_template(context, &blueprint, set).await? };
+    let blueprint = match &set {
+        Some(set) => blueprint.with_set(set),
+        None => blueprint,
+    };
+    let set = if is_paused { set } else { renew_template(context, &blueprint, set, record).await? };
     let (pods, leaving) = look_at_pods(context, &blueprint, set.as_ref()).await?;
     let doors = context.admins.doors(&blueprint, &pods, keys.as_ref(), &context.settings);
-    let look = Look { set, pods, leaving, answers: doors.ask().await };
+    let answers = doors.ask().instrument(traces::look(pods.len())).await;
+    let look = Look { set, pods, leaving, answers };
     note_use(context, &blueprint, &look, keys.as_ref());
 
     let question = Question {
@@ -202,6 +216,8 @@ async fn pass(
         now: context.now(),
     };
     let verdict = question.answer()?;
+    traces::planned(&verdict);
+    Span::current().record("decision", verdict.reason);
     record.status = status::summarize(&question, &verdict, cluster.metadata.generation);
     progress.has_looked = true;
     context.metrics.verdict(&verdict);
@@ -218,8 +234,27 @@ async fn pass(
 
     let performer = Performer { context, blueprint: &blueprint, look: &look, doors: &doors, founding };
     let action = verdict.reason;
-    performer.perform(&verdict.action, record).await.map_err(|undone| Failure::Undone { action, undone })?;
+    if verdict.action != Action::Nothing {
+        let step = traces::step(action);
+        let done = performer.perform(&verdict.action, record).instrument(step.clone()).await;
+        done.inspect_err(|undone| traces::undone(&step, undone))
+            .map_err(|undone| Failure::Undone { action, undone })?;
+    }
     Ok(requeue(&verdict, record, context))
+}
+
+/// What is not known to be there as it should be. An old object would make it as it was, or of an owner that is gone.
+async fn build_children(context: &Context, blueprint: &Blueprint<'_>, record: &Record) -> Result<(), Failure> {
+    let Blueprint { namespace, .. } = blueprint;
+    let due = blueprint.children().into_iter().filter(|child| !context.applied.is_applied(namespace, child));
+    let due: Vec<Child> = due.collect();
+    if !due.is_empty() && !record.is_current().await? {
+        return Err(Failure::Outdated);
+    }
+    for child in &due {
+        context.applied.apply(&context.client, namespace, child).await?;
+    }
+    Ok(())
 }
 
 fn requeue(verdict: &Verdict, record: &Record, context: &Context) -> Requeue {
@@ -240,25 +275,42 @@ async fn look_at_set(context: &Context, blueprint: &Blueprint<'_>) -> Result<Opt
 }
 
 /// Applies the template of a set that exists, unless it is known to have it. A set that does not is made by a step.
+///
+/// First the object, then exactly the set that was looked at: nothing comes from an old object that another operator has
+/// built on since, such as an order that nobody may begin without.
 async fn renew_template(
     context: &Context,
     blueprint: &Blueprint<'_>,
     set: Option<SeenSet>,
+    record: &Record,
 ) -> Result<Option<SeenSet>, Failure> {
-    let Some(set) = set else { return Ok(None) };
+    let Some(mut set) = set else { return Ok(None) };
     let template = template_only(blueprint);
     let digest = build::digest(&template);
     if context.applied.is_templated(&blueprint.namespace, &blueprint.name, &digest, &set) {
         return Ok(Some(set));
     }
     let sets: Api<StatefulSet> = Api::namespaced(context.client.clone(), &blueprint.namespace);
-    let applied = SeenSet::of(&apply_template(&sets, &blueprint.name, &template).await?);
-    if applied.uid != set.uid {
-        // The one that was looked at is gone, and this one has the size of none.
-        return Ok(Some(applied));
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        if !record.is_current().await? {
+            return Err(Failure::Outdated);
+        }
+        match apply_template(&sets, &blueprint.name, &template, &set.uid, Some(&set.resource_version)).await {
+            Ok(applied) => {
+                let applied = SeenSet::of(&applied);
+                context.applied.templated(&blueprint.namespace, &blueprint.name, digest, &applied);
+                return Ok(Some(applied));
+            }
+            // Its controller writes down what it counts.
+            Err(error) if is_conflict(&error) && attempts < TEMPLATE_ATTEMPTS_MAX => {
+                let there = look_at_set(context, blueprint).await?;
+                set = there.filter(|there| there.uid == set.uid).ok_or(error)?;
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
-    context.applied.templated(&blueprint.namespace, &blueprint.name, digest, &applied);
-    Ok(Some(applied))
 }
 
 /// Those that are meant to run, and those that are not.

@@ -3,7 +3,7 @@
 //! Every write names that version. So a status that somebody else has changed since is never overwritten, and what the
 //! planner decided on it is never done: the claim of a founding and the record of a stop depend on that.
 
-use kube::api::{Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::core::DeserializeGuard;
 use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
@@ -65,6 +65,20 @@ impl Record {
             Err(kube::Error::Api(refusal)) if refusal.is_not_found() => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// The object is still as it was read or written last, by the API server's own account and no cache's. One call, for
+    /// where something is about to be built on it that no version of its own protects.
+    ///
+    /// # Errors
+    /// As the API server says.
+    pub async fn is_current(&self) -> kube::Result<bool> {
+        let this = ListParams::default().fields(&format!("metadata.name={}", self.name));
+        let there = self.api.list(&this).await?.items;
+        let is_this = |object: &Guarded| {
+            object.name_any() == self.name && object.resource_version().as_deref() == Some(&self.resource_version)
+        };
+        Ok(there.iter().any(is_this))
     }
 
     #[must_use]

@@ -15,6 +15,9 @@ use kube::{Api, Client, Config};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::build::Surroundings;
 use crate::certificates::Mounted;
@@ -24,6 +27,7 @@ use crate::lease::{Elector, Leadership, RENEW_EVERY};
 use crate::metrics::Metrics;
 use crate::requests::{Freshness, Requests};
 use crate::server;
+use crate::traces::Traces;
 
 /// A get on a connection that died without a word would wait for ever.
 const READ_LIMIT: Duration = Duration::from_secs(crate::requests::WATCH_SECONDS as u64 + 30);
@@ -75,7 +79,8 @@ pub struct RunArgs {
     #[arg(long, env = "CARREL_OPERATOR_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:7430")]
     pub listen: SocketAddr,
 
-    /// What to log, for example "info" or "carrel_operator=debug,kube=info"
+    /// What to log, for example "info" or "carrel_operator=debug,kube=info". Traces of its passes go by OTLP to where
+    /// OTEL_EXPORTER_OTLP_ENDPOINT says, if it says anything
     #[arg(long, env = "CARREL_LOG", value_name = "FILTER", default_value = "info")]
     pub log: String,
 }
@@ -91,7 +96,8 @@ pub enum Watch {
 /// # Errors
 /// With what a person can do about it.
 pub async fn run(args: RunArgs) -> anyhow::Result<()> {
-    log_as_json(&args.log)?;
+    let traces = Traces::begin(&args.identity)?;
+    log_as_json(&args.log, traces.as_ref())?;
     let labels = labels(&args.labels)?;
     let metrics = Metrics::new();
     let freshness = Freshness::default();
@@ -158,6 +164,9 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     stop.cancel();
     let _ = tokio::time::timeout(STOP_LIMIT, working).await;
     let _ = tokio::time::timeout(Duration::from_secs(1), probes).await;
+    if let Some(traces) = traces {
+        traces.end().await;
+    }
     Ok(())
 }
 
@@ -228,9 +237,10 @@ fn labels(list: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
     list.iter().map(pair).collect()
 }
 
-fn log_as_json(filter: &str) -> anyhow::Result<()> {
+fn log_as_json(filter: &str, traces: Option<&Traces>) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_new(filter)
         .with_context(|| format!("--log {filter:?} is not a filter; an example is info,kube=warn"))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).json();
-    lines.try_init().map_err(|error| anyhow::anyhow!("cannot log: {error}"))
+    let lines = tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr).with_filter(filter);
+    let both = tracing_subscriber::registry().with(traces.map(Traces::layer)).with(lines);
+    both.try_init().map_err(|error| anyhow::anyhow!("cannot log: {error}"))
 }

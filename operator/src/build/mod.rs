@@ -13,6 +13,7 @@ mod services;
 mod stateful_set;
 
 pub use disruption_budget::{Budget, disruption_budget};
+pub use recovery_order::mounted_order;
 pub use stateful_set::{VOLUME_CLAIM, scale, template_only};
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use kube::{Resource, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::crd::{BackupSource, CarrelCluster, CarrelClusterSpec, Ordered, RecoveryStage, TlsMode};
+use crate::observe::SeenSet;
 
 /// Ports in pods.
 pub const CLIENT_PORT: u16 = 7400;
@@ -57,6 +59,8 @@ pub struct Blueprint<'a> {
     pub volume_size: String,
     /// What nodes are ordered to do with their volumes, after a majority was lost.
     pub ordered: Option<&'a Ordered>,
+    /// The order that the set's template names already.
+    mounted_order: Option<String>,
     pub surroundings: &'a Surroundings,
     owner: Value,
 }
@@ -92,15 +96,24 @@ impl<'a> Blueprint<'a> {
             image,
             volume_size: cluster.spec.storage.size.clone(),
             ordered: cluster.status.as_ref().and_then(|status| status.recovery.as_ref()),
+            mounted_order: None,
             surroundings,
             owner: serde_json::to_value(owner).expect("a reference is plain data"),
         })
     }
 
-    /// For a set that exists, whose claims are of this size.
+    /// For a set that exists: what it asks of claims cannot change, and the order that it names is not forgotten.
     #[must_use]
-    pub fn with_volume_size(self, size: Option<String>) -> Self {
-        Self { volume_size: size.unwrap_or(self.volume_size), ..self }
+    pub fn with_set(self, set: &SeenSet) -> Self {
+        let volume_size = set.volume_size.clone().unwrap_or(self.volume_size);
+        Self { volume_size, mounted_order: set.order.clone(), ..self }
+    }
+
+    /// The object that every node has to find before it starts; none while nothing was ever lost.
+    #[must_use]
+    pub fn order(&self) -> Option<String> {
+        let ordered = self.ordered.map(|ordered| recovery_order::name(self, ordered));
+        ordered.or_else(|| self.mounted_order.clone())
     }
 
     /// Everything but the StatefulSet, the disruption budget and the Secrets, which follow from more than what is

@@ -19,7 +19,7 @@ const CLIENTS: &str = "clients";
 const FIRST_ADMIN: &str = "first-admin";
 const FIRST_CATALOG: &str = "first-catalog";
 const POSTGRES: &str = "postgres";
-const RECOVERY: &str = "recovery";
+pub(super) const RECOVERY: &str = "recovery";
 pub(super) const BACKUP: &str = "backup";
 
 /// Of nobody on the machine: the restricted pod security standard wants a user that is not root.
@@ -169,8 +169,11 @@ fn sources(blueprint: &Blueprint<'_>) -> Vec<(&'static str, Value)> {
         let items = json!([{ "key": postgres.key, "path": "url" }]);
         json!({ "secret": { "secretName": postgres.url_secret, "defaultMode": 0o440, "items": items } })
     };
-    // Most clusters never have one; it is mounted all the same, so that having one changes no template.
-    let recovery = json!({ "configMap": { "name": recovery_order::name(blueprint), "optional": true } });
+    let recovery = match blueprint.order() {
+        Some(name) => json!({ "configMap": { "name": name } }),
+        // Most clusters never have one; its place is there all the same.
+        None => json!({ "configMap": { "name": recovery_order::unordered(blueprint), "optional": true } }),
+    };
     let backup =
         |backup: &BackupSource| json!({ "persistentVolumeClaim": { "claimName": backup.claim, "readOnly": true } });
     let spec = blueprint.spec;

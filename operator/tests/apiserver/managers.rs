@@ -4,7 +4,7 @@ use carrel_operator::apply::{apply_scale, apply_template, create_set};
 use carrel_operator::build::{Blueprint, Surroundings, template_only};
 use carrel_operator::crd::CarrelCluster;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PropagationPolicy};
 use kube::core::Status;
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
@@ -13,6 +13,8 @@ use super::plane::plane;
 
 /// Each is lost to a write of the controller, which makes a handful.
 const TRIES_MAX: usize = 20;
+/// The garbage collector lets its pods go first.
+const GONE_LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
 
 fn surroundings() -> Surroundings {
     Surroundings {
@@ -56,7 +58,8 @@ async fn a_template_never_changes_the_size_and_a_size_is_of_one_set() {
     assert_eq!((set.metadata.generation, set.spec.as_ref().and_then(|spec| spec.replicas)), (Some(1), Some(3)));
     let (uid, version) = (set.uid().expect("a uid"), set.resource_version().expect("a version"));
     conflict(create_set(&sets, "r", &template("carrel:1"), 5).await);
-    apply_template(&sets, "r", &template("carrel:2")).await.expect("another template");
+    let apply = async |image| apply_template(&sets, "r", &template(image), &uid, None).await;
+    apply("carrel:2").await.expect("another template");
     assert_eq!(replicas().await, Some(3), "a template says nothing of the size");
     let set = serde_json::to_value(sets.get("r").await.expect("it is there")).expect("plain data");
     assert_eq!(owners(&set, "f:replicas"), ["carrel-operator-replicas"]);
@@ -74,7 +77,7 @@ async fn a_template_never_changes_the_size_and_a_size_is_of_one_set() {
     let scaled = json!({ "spec": { "replicas": 1 } });
     let by_hand = PatchParams { field_manager: Some("kubectl".to_owned()), ..PatchParams::default() };
     sets.patch_scale("r", &by_hand, &Patch::Merge(scaled)).await.expect("scaled by hand");
-    apply_template(&sets, "r", &template("carrel:2")).await.expect("the same template");
+    apply("carrel:2").await.expect("the same template");
     assert_eq!(replicas().await, Some(1));
     for _ in 0..TRIES_MAX {
         let version = sets.get("r").await.expect("it is there").resource_version().expect("a version");
@@ -86,8 +89,18 @@ async fn a_template_never_changes_the_size_and_a_size_is_of_one_set() {
     assert_eq!(replicas().await, Some(3));
     // Applying the same again changes nothing that was asked for.
     let before = sets.get("r").await.expect("it is there").metadata.generation;
-    apply_template(&sets, "r", &template("carrel:2")).await.expect("the same template");
-    assert_eq!(sets.get("r").await.expect("it is there").metadata.generation, before);
+    apply("carrel:2").await.expect("the same template");
+    let now = sets.get("r").await.expect("it is there");
+    assert_eq!(now.metadata.generation, before);
+
+    // Of a set that has changed since, or is gone: without its size it would be one of a single pod.
+    conflict(apply_template(&sets, "r", &template("carrel:3"), &uid, Some(&version)).await);
+    let orphaning = DeleteParams { propagation_policy: Some(PropagationPolicy::Orphan), ..DeleteParams::default() };
+    sets.delete("r", &orphaning).await.expect("deleted");
+    let gone = kube::runtime::wait::await_condition(sets.clone(), "r", |set: Option<&StatefulSet>| set.is_none());
+    tokio::time::timeout(GONE_LIMIT, gone).await.expect("in time").expect("watched");
+    conflict(apply("carrel:3").await);
+    assert!(sets.get_opt("r").await.expect("asked").is_none(), "nobody made one");
 }
 
 #[tokio::test(flavor = "multi_thread")]

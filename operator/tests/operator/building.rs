@@ -132,7 +132,8 @@ fn an_order_names_who_begins_until_it_has_begun_and_a_backup_is_mounted_no_longe
         cluster.status = serde_json::from_value(json!({ "recovery": recovery })).expect("a status");
         with_blueprint(&cluster, |blueprint| {
             let children = blueprint.children();
-            let map = children.iter().find(|child| child.name == "r-recovery").expect("it was ordered");
+            let name = blueprint.order().expect("it was ordered");
+            let map = children.iter().find(|child| child.name == name).expect("it is there");
             is_a::<ConfigMap>(&map.body);
             let order = map.body["data"]["order.json"].as_str().expect("an order").to_owned();
             let template = template_only(blueprint);
@@ -149,8 +150,17 @@ fn an_order_names_who_begins_until_it_has_begun_and_a_backup_is_mounted_no_longe
     assert_eq!(order, format!(r#"{{"clusterId":"c","lineage":2,{survivor}}}"#));
     let (order, after) = lines(ordered("Begun"));
     assert_eq!(order, r#"{"clusterId":"c","lineage":2}"#);
-    assert_eq!(template, after, "a recovery changes no template");
-    assert_eq!(template, with_blueprint(&cluster(json!({})), template_only));
+    assert_eq!(template, after, "that it has begun changes no template");
+    let never = with_blueprint(&cluster(json!({})), template_only);
+    let mounted = |template: &Value| {
+        let set: StatefulSet = serde_json::from_value(template.clone()).expect("of its type");
+        build::mounted_order(&set)
+    };
+    assert_eq!(mounted(&never), None, "nobody waits for an order that there never was");
+    let name = mounted(&template).expect("nobody starts without it");
+    let mut another = ordered("Begun");
+    another["byUid"] = json!("v");
+    assert_ne!(mounted(&lines(another).1), Some(name), "no kubelet knows what the next one is called");
 
     let mut of_backup = ordered("Beginning");
     of_backup["backup"] = json!({ "claim": "backups", "path": "monday/library.backup" });

@@ -62,6 +62,7 @@ const CASES: &[(&str, &[&str])] = &[
         "objects that make no sense, or change what cannot change",
         &["what_makes_no_sense_is_refused_with_a_reason", "what_cannot_change_is_refused_with_a_reason"],
     ),
+    ("rights: each that is used, and none that is not", &["the_operator_needs_its_role_and_no_more"]),
     ("clocks that jump by an hour", &["a_clock_that_jumps_by_an_hour_harms_nobody"]),
     ("a malformed object beside others", &["a_malformed_object_keeps_nobody_from_the_others"]),
     ("a watch that dies without a word", &["a_watch_that_is_not_asked_for_again_is_stale"]),
@@ -100,6 +101,9 @@ const CASES: &[(&str, &[&str])] = &[
             "what_was_approved_is_carried_out_and_the_others_join_as_new_ones",
             "what_has_changed_since_it_was_approved_is_not_done",
             "a_node_that_began_without_the_order_is_restarted_until_it_obeys",
+            "nobody_begins_without_the_order_however_late_kubelets_hear_of_it",
+            "an_operator_that_has_not_heard_of_the_approval_takes_nobody_the_order_away",
+            "an_order_outlives_the_status_it_was_recorded_in",
             "old_volumes_that_return_late_are_not_used_as_they_were",
             "a_backup_makes_another_cluster_where_every_volume_is_gone",
         ],
@@ -108,7 +112,17 @@ const CASES: &[(&str, &[&str])] = &[
     ("a larger volume", &["volumes_grow_and_no_pod_is_restarted"]),
     ("keys that are renewed", &["an_authority_is_changed_in_steps_that_each_node_has_followed"]),
     ("another version of the operator", &["a_new_operator_restarts_nobody"]),
-    ("a cluster whose status was lost", &["a_cluster_whose_status_was_lost_is_taken_over", "adopted.txt"]),
+    (
+        "an object deleted and made again",
+        &[
+            "an_object_that_is_deleted_and_made_again_goes_on_with_its_volumes",
+            "what_was_decided_for_an_object_that_is_gone_is_not_done_to_the_next",
+        ],
+    ),
+    (
+        "a cluster whose status was lost",
+        &["a_cluster_whose_status_was_lost_is_taken_over", "a_status_may_be_erased_at_any_moment", "adopted.txt"],
+    ),
 ];
 
 fn files(dir: &Path, found: &mut Vec<PathBuf>) {

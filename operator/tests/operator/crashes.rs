@@ -1,6 +1,6 @@
 //! An operator that dies at any moment, and several that work at once.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::world::{World, wanted};
 
@@ -12,7 +12,7 @@ struct Story {
     voters: usize,
 }
 
-const STORIES: [Story; 5] = [
+const STORIES: [Story; 6] = [
     Story { name: "founding", from: None, ask: |_| (), voters: 3 },
     Story { name: "growing", from: Some(3), ask: |world| world.change(|spec| spec["replicas"] = json!(5)), voters: 5 },
     Story {
@@ -31,7 +31,16 @@ const STORIES: [Story; 5] = [
         ask: |world| world.change(|spec| spec["image"] = json!("carrel:2")),
         voters: 3,
     },
+    Story {
+        name: "larger volumes",
+        from: Some(3),
+        ask: |world| world.change(|spec| spec["storage"] = json!({ "size": "2Gi" })),
+        voters: 3,
+    },
 ];
+
+/// More than most stories take.
+const ERASED_AFTER_PASSES_MAX: usize = 14;
 
 impl Story {
     async fn begin(&self) -> World {
@@ -83,7 +92,13 @@ impl World {
     fn is_as_asked(&self, voters: usize) -> bool {
         let object = self.object();
         let image = object["spec"]["image"].as_str().expect("an image");
+        let size = &object["spec"]["storage"]["size"];
+        let is_size = |set: &Value| {
+            let claim = &set["spec"]["volumeClaimTemplates"][0]["spec"];
+            size.is_null() || claim["resources"]["requests"]["storage"] == *size
+        };
         self.nodes.voters().len() == voters
+            && self.api.all("statefulsets").iter().all(is_size)
             && self.pods().keys().all(|pod| self.image_of(pod) == image)
             && object["status"]["observedGeneration"] == object["metadata"]["generation"]
     }
@@ -123,5 +138,20 @@ async fn three_operators_at_once_do_no_harm() {
         world.advance(121);
         world.settle().await;
         assert_eq!(world.nodes.voters().len(), story.voters, "{}", story.name);
+    }
+}
+
+/// Of any story, whatever it was in the middle of.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_status_may_be_erased_at_any_moment() {
+    for story in &STORIES {
+        for passes in 0..ERASED_AFTER_PASSES_MAX {
+            let mut world = story.begin().await;
+            world.run(passes).await;
+            world.erase_status();
+            world.settle().await;
+            assert_eq!(world.nodes.voters().len(), story.voters, "{} after {passes} passes", story.name);
+            assert!(world.is_as_asked(story.voters), "{} after {passes} passes", story.name);
+        }
     }
 }

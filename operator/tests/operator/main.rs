@@ -1,6 +1,8 @@
 //! The operator against an API server, controllers, kubelets and nodes in memory: real passes, the real planner, real
 //! calls over the wire to the nodes.
 
+#[path = "../collector/mod.rs"]
+mod collector;
 mod world;
 
 mod definitions;
@@ -14,4 +16,5 @@ mod cases;
 mod crashes;
 mod keys;
 mod election;
+mod traces;
 mod quiet;

@@ -74,8 +74,8 @@ async fn what_was_approved_is_carried_out_and_the_others_join_as_new_ones() {
     assert!(world.is("RecoveryRequired", "False") && world.is("LineageConsistent", "True"));
     let recovery = status.recovery.expect("it stays on record");
     assert_eq!((recovery.stage, recovery.lineage, recovery.by.as_str()), (RecoveryStage::Begun, Some(1), "mend"));
-    let map = world.api.read("configmaps", NAMESPACE, "r-recovery").expect("it stays, for who returns late");
-    let order = map["data"]["order.json"].as_str().expect("an order");
+    let maps = world.api.all("configmaps");
+    let order = maps.iter().find_map(|map| map["data"]["order.json"].as_str()).expect("it stays, for who returns late");
     assert!(order.contains("\"lineage\":1") && !order.contains("survivor"), "{order}");
 }
 
@@ -151,9 +151,8 @@ async fn a_recovery_of_a_well_cluster_is_not_needed() {
     assert_eq!(world.nodes.lineage(), Some(0));
 }
 
-/// Kubelets may have heard of the order too late.
-#[tokio::test]
-async fn a_node_that_began_without_the_order_is_restarted_until_it_obeys() {
+/// A cluster of three of which two do not answer and keep their volumes, and somebody who approved to go on without.
+async fn approved_beside_old_volumes() -> World {
     let mut world = World::settled(3).await;
     world.nodes.cut_off(0, true);
     world.nodes.cut_off(1, true);
@@ -161,11 +160,80 @@ async fn a_node_that_began_without_the_order_is_restarted_until_it_obeys() {
     world.ask_for_recovery("mend", json!({}));
     world.run(1).await;
     world.approve("mend", &world.recovery("mend").digest.expect("a digest"));
+    world
+}
+
+/// What was approved is on record; who did not answer does again from here on.
+async fn begins(world: &mut World) {
+    world.run(1).await;
+    assert!(world.status().recovery.is_some(), "it begins");
+    for at in [0, 1] {
+        world.nodes.cut_off(at, false);
+    }
+}
+
+/// Two of three old volumes would go on as before, together, if kubelets started their nodes on what they remember.
+#[tokio::test]
+async fn nobody_begins_without_the_order_however_late_kubelets_hear_of_it() {
+    let mut world = approved_beside_old_volumes().await;
     world.is_order_late = true;
+    let told = world.run(12).await;
+    assert!(!told.iter().any(|why| why.contains("whose history is over")), "somebody began as before: {told:#?}");
+    assert_eq!((world.pods().len(), world.nodes.running()), (3, Vec::new()), "they wait for it");
+    world.is_order_late = false;
+    for at in [0, 1] {
+        world.nodes.cut_off(at, false);
+    }
+    until_recovered(&mut world).await;
+    assert_eq!((world.nodes.lineage(), world.nodes.put_aside()), (Some(1), 2));
+}
+
+/// It has not been told yet that something was approved, and works on nevertheless.
+#[tokio::test]
+async fn an_operator_that_has_not_heard_of_the_approval_takes_nobody_the_order_away() {
+    let mut world = approved_beside_old_volumes().await;
+    let past = world.object();
+    begins(&mut world).await;
+    let late = world.another_operator();
+    let mut told = Vec::new();
+    for _ in 0..16 {
+        told.extend(world.run(1).await);
+        late.attempts.succeeded(NAMESPACE, NAME);
+        let _ = world.pass_on(&late, past.clone()).await;
+        world.tick();
+    }
+    assert!(!told.iter().any(|why| why.contains("whose history is over")), "somebody began as before: {told:#?}");
+    until_recovered(&mut world).await;
+    assert_eq!((world.nodes.lineage(), world.nodes.put_aside()), (Some(1), 2));
+}
+
+/// Machines that were away return when nobody remembers any more, by the status, that anything was ever recovered.
+#[tokio::test]
+async fn an_order_outlives_the_status_it_was_recorded_in() {
+    let mut world = approved_beside_old_volumes().await;
+    begins(&mut world).await;
+    world.unfit(1, true);
+    world.run(10).await;
+    assert_eq!(world.recovery("mend").phase, Some(RecoveryPhase::Done));
+    world.erase_status();
+    world.restart_operator();
+    world.run(3).await;
+    assert!(world.status().recovery.is_none(), "nobody remembers it");
+    world.unfit(1, false);
+    world.settle().await;
+    assert_eq!((world.nodes.lineage(), world.nodes.put_aside()), (Some(1), 2));
+    assert_eq!(world.nodes.voters().len(), 3);
+}
+
+/// As if somebody had started it by hand.
+#[tokio::test]
+async fn a_node_that_began_without_the_order_is_restarted_until_it_obeys() {
+    let mut world = approved_beside_old_volumes().await;
+    world.is_order_ignored = true;
     let told = world.run(8).await;
     assert!(told.iter().any(|why| why.contains("whose history is over")), "{told:#?}");
     assert_eq!(world.nodes.lineage(), Some(0), "nobody obeys yet");
-    world.is_order_late = false;
+    world.is_order_ignored = false;
     world.advance(61);
     world.run(4).await;
     assert_eq!(world.nodes.lineage(), Some(1));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use crate::world::{NAMESPACE, World, wanted};
+use crate::world::{NAME, NAMESPACE, World, wanted};
 
 fn ordinals(world: &World) -> BTreeSet<u32> {
     world.nodes.voters().into_keys().collect()
@@ -173,4 +173,52 @@ async fn volumes_grow_and_no_pod_is_restarted() {
     let template = &world.set()["spec"]["volumeClaimTemplates"][0];
     assert_eq!(template["spec"]["resources"]["requests"]["storage"], "5Gi");
     assert_eq!(uids(&world), before);
+}
+
+/// Its volumes were kept, and nothing else: another object of the same name goes on with them.
+#[tokio::test]
+async fn an_object_that_is_deleted_and_made_again_goes_on_with_its_volumes() {
+    let mut world = World::settled(3).await;
+    let (cluster, voters, before) = (world.nodes.cluster_id(), world.nodes.voters(), world.object());
+    // The operator hears of it, or sleeps through it; what it remembers is of another object either way.
+    for hears_of_it in [true, false] {
+        world.api.remove("carrelclusters", NAMESPACE, NAME);
+        if hears_of_it {
+            world.operator.forget(NAMESPACE, NAME);
+        }
+        for resource in ["statefulsets", "poddisruptionbudgets", "configmaps", "services", "pods"] {
+            for object in world.api.all(resource) {
+                world.api.remove(resource, NAMESPACE, object["metadata"]["name"].as_str().expect("a name"));
+            }
+        }
+        world.api.put("carrelclusters", wanted(3));
+        assert_ne!(world.object()["metadata"]["uid"], before["metadata"]["uid"]);
+        let told = world.settle().await;
+        assert!(!told.iter().any(|why| why.contains("found the cluster")), "{told:#?}");
+        assert_eq!((world.nodes.cluster_id(), world.status().cluster_id), (cluster.clone(), cluster.clone()));
+        assert_eq!(world.nodes.voters(), voters, "everybody is who they were");
+        let owner = &world.set()["metadata"]["ownerReferences"][0]["uid"];
+        assert_eq!(*owner, world.object()["metadata"]["uid"]);
+    }
+}
+
+/// An operator works on the object that was deleted, after another was made of the same name.
+#[tokio::test]
+async fn what_was_decided_for_an_object_that_is_gone_is_not_done_to_the_next() {
+    let mut world = World::settled(3).await;
+    let mut gone = world.object();
+    gone["spec"]["image"] = json!("carrel:9");
+    gone["spec"]["replicas"] = json!(1);
+    world.api.remove("carrelclusters", NAMESPACE, NAME);
+    world.api.put("carrelclusters", wanted(3));
+    let late = world.another_operator();
+    for _ in 0..3 {
+        late.attempts.succeeded(NAMESPACE, NAME);
+        world.pass_on(&late, gone.clone()).await.expect_err("it is another");
+        world.tick();
+    }
+    assert_eq!(world.set()["spec"]["replicas"], 3);
+    assert_eq!(world.set()["spec"]["template"]["spec"]["containers"][0]["image"], "carrel:1");
+    world.settle().await;
+    assert_eq!(world.nodes.voters().len(), 3);
 }

@@ -44,9 +44,7 @@ async fn a_quorum_that_may_come_back_is_waited_for() {
 async fn a_cluster_whose_status_was_lost_is_taken_over() {
     let mut world = World::settled(3).await;
     let (cluster, voters) = (world.nodes.cluster_id(), world.nodes.voters());
-    let mut object = world.object();
-    object.as_object_mut().expect("an object").remove("status");
-    world.api.put("carrelclusters", object);
+    world.erase_status();
     world.restart_operator();
     let told = world.settle().await;
     assert!(told[0].contains("record that the cluster is founded"), "{told:#?}");

@@ -39,8 +39,19 @@ pub struct World {
     crashes: BTreeMap<String, i64>,
     /// No machine fits the pods of these ordinals.
     unschedulable: BTreeSet<u32>,
-    /// Kubelets have not heard of orders yet.
+    /// Kubelets remember how things were before there were orders: what may be missing is missing for them, and what
+    /// may not be they wait for.
     pub is_order_late: bool,
+    /// Nodes begin without what their pods are to find, as if somebody had started them by hand.
+    pub is_order_ignored: bool,
+}
+
+/// What lies where a node looks for its order.
+enum Mounted {
+    Nothing,
+    Order(Value),
+    /// It must be there, and is not yet.
+    Awaited,
 }
 
 pub fn surroundings() -> Surroundings {
@@ -77,6 +88,7 @@ impl World {
             crashes: BTreeMap::new(),
             unschedulable: BTreeSet::new(),
             is_order_late: false,
+            is_order_ignored: false,
         }
     }
 
@@ -136,6 +148,13 @@ impl World {
         serde_json::from_value(self.object()["status"].clone()).unwrap_or_default()
     }
 
+    /// Somebody takes away all that the operator wrote down.
+    pub fn erase_status(&self) {
+        let mut object = self.object();
+        object.as_object_mut().expect("an object").remove("status");
+        self.api.put("carrelclusters", object);
+    }
+
     pub fn condition(&self, kind: &str) -> (String, String) {
         let status = self.status();
         let condition = status.conditions.iter().find(|condition| condition.type_ == kind);
@@ -152,8 +171,13 @@ impl World {
 
     /// One pass of an operator on the object as it is now.
     pub async fn pass_of(&self, operator: &Arc<Context>) -> Result<Action, Failure> {
-        let cluster: CarrelCluster = serde_json::from_value(self.object()).expect("well-formed");
         self.tell_operator(operator);
+        self.pass_on(operator, self.object()).await
+    }
+
+    /// One pass of an operator on the object as its cache has it.
+    pub async fn pass_on(&self, operator: &Arc<Context>, object: Value) -> Result<Action, Failure> {
+        let cluster: CarrelCluster = serde_json::from_value(object).expect("well-formed");
         reconcile(Arc::new(DeserializeGuard(Ok(cluster))), operator.clone()).await
     }
 
@@ -228,13 +252,21 @@ impl World {
         self.api.remove("pods", NAMESPACE, &format!("{NAME}-{ordinal}"));
     }
 
-    /// What nodes find when they start.
-    fn order(&self) -> Option<Value> {
-        if self.is_order_late {
-            return None;
+    /// What the node of a pod finds when it starts, if it may start.
+    fn mounted(&self, pod: &Value) -> Mounted {
+        let volumes = pod["spec"]["volumes"].as_array().cloned().unwrap_or_default();
+        let source = volumes.iter().find(|volume| volume["name"] == "recovery").expect("it is always mounted");
+        let (name, may_be_missing) = (&source["configMap"]["name"], source["configMap"]["optional"] == true);
+        let map = self.api.read("configmaps", NAMESPACE, name.as_str().expect("a name"));
+        match map.filter(|_| !self.is_order_late) {
+            _ if self.is_order_ignored => Mounted::Nothing,
+            Some(map) => {
+                let order = map["data"]["order.json"].as_str().expect("an order");
+                Mounted::Order(serde_json::from_str(order).expect("JSON"))
+            }
+            None if may_be_missing => Mounted::Nothing,
+            None => Mounted::Awaited,
         }
-        let map = self.api.read("configmaps", NAMESPACE, &format!("{NAME}-recovery"))?;
-        serde_json::from_str(map["data"]["order.json"].as_str()?).ok()
     }
 
     /// Somebody asks for a recovery.
@@ -391,7 +423,11 @@ impl World {
             pod["status"] = match state {
                 Ok(()) => {
                     if !self.nodes.is_running(at, &claim) {
-                        self.nodes.start(at, &claim, self.order().as_ref());
+                        match self.mounted(&pod) {
+                            Mounted::Awaited => continue,
+                            Mounted::Nothing => self.nodes.start(at, &claim, None),
+                            Mounted::Order(order) => self.nodes.start(at, &claim, Some(&order)),
+                        }
                     }
                     let is_ready = image != "carrel:shy";
                     status(json!({ "running": { "startedAt": "2026-01-01T00:00:00Z" } }), 0, is_ready)
