@@ -4,11 +4,15 @@
 # report and stops none of the others.
 #
 # CARREL_FIGURES_PORT: the first of 41 ports for the clusters that are started.
+# CARREL_FIGURES_PROFILE: another profile of Cargo's than release, for tables that say what is used at most.
 set -u
 cd "$(dirname "$0")/../.."
 reports=docs/reports
 port="${CARREL_FIGURES_PORT:-7600}"
-binary="${CARGO_TARGET_DIR:-target}/release/carrel"
+profile="${CARREL_FIGURES_PROFILE:-release}"
+folder=$profile
+test "$folder" != dev || folder=debug
+binary="${CARGO_TARGET_DIR:-target}/$folder/carrel"
 tables='domain load failover once bits snapshot overload operator projection chaos'
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
@@ -100,11 +104,13 @@ table() {
         cargo test --release --locked --package carrel-node --test overload --
       ;;
     operator)
-      echo '# Fifty settled clusters in one operator'
+      echo '# Fifty settled clusters in one operator, and the worlds that its planner was tried in'
       header
       tested CARREL_OPERATOR_CLUSTERS="${CARREL_OPERATOR_CLUSTERS:-50}" \
         CARREL_OPERATOR_SECONDS="${CARREL_OPERATOR_SECONDS:-600}" \
-        cargo test --release --locked --package carrel-operator --test apiserver -- quiet::
+        cargo test --profile "$profile" --locked --package carrel-operator --test apiserver -- quiet::
+      tested cargo test --profile "$profile" --locked --package carrel-membership --test walk -- \
+        no_world_in_reach_breaks_a_promise
       ;;
     projection)
       echo '# The relational record'
@@ -141,7 +147,7 @@ test $# -gt 0 || set -- $tables
 for name in "$@"; do
   case " $tables " in *" $name "*) ;; *) table "$name" ;; esac
 done
-cargo build --release --locked --bin carrel || exit 1
+cargo build --profile "$profile" --locked --bin carrel || exit 1
 mkdir -p "$reports"
 for name in "$@"; do
   rm -f "$scratch/failed"

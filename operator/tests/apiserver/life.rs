@@ -152,14 +152,16 @@ async fn a_recovery_that_nobody_needs(cluster: &Cluster) {
 
 /// With keys that the operator makes and mutual TLS on the admin port.
 async fn a_secured_cluster(plane: &'static super::plane::Plane, other: &Cluster) {
-    let cluster = Cluster::create(plane, NAMESPACE, "locked", json!({ "replicas": 1, "image": "carrel:1" })).await;
+    let spec = json!({ "replicas": 1, "image": "carrel:1", "tls": { "clientsMode": "Operator" } });
+    let cluster = Cluster::create(plane, NAMESPACE, "locked", spec).await;
     cluster.settle().await;
     let secrets: Api<Secret> = Api::namespaced(cluster.client.clone(), NAMESPACE);
-    for name in ["locked-authority", "locked-peers-tls", "locked-admin-tls"] {
+    for name in ["locked-authority", "locked-peers-tls", "locked-admin-tls", "locked-clients-tls"] {
         let secret = secrets.get(name).await.expect("a secret");
         assert!(!secret.owner_references().is_empty(), "{name} goes with its cluster");
     }
     plugin::asks_by_the_admin_port(plane, &cluster, other).await;
+    plugin::connects_by_tls(plane, &cluster, "locked-clients-tls").await;
 }
 
 fn hold_against_the_role(asked: &[Asked]) {

@@ -14,11 +14,14 @@ mod stream;
 mod kubelet;
 mod audit;
 mod stage;
+#[path = "../collector/mod.rs"]
+mod collector;
 
 mod rules;
 mod managers;
 mod life;
 mod plugin;
+mod elsewhere;
 mod quiet;
 
 use std::time::Duration;

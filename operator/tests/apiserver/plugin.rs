@@ -1,12 +1,14 @@
 //! `kubectl carrel`, as a program, against a cluster that runs.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use carrel_operator::crd::CarrelRecovery;
 use carrel_proto::admin::v1::GetStatusRequest;
-use carrel_proto::client::{Client, Options};
+use carrel_proto::client::{Client, Options, Tls, new_request_id};
+use carrel_proto::v1;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
@@ -14,6 +16,8 @@ use serde_json::{Value, json};
 
 use super::plane::{Plane, plane};
 use super::stage::{self, Cluster};
+
+const PASSWORD: &str = "a good long password";
 
 /// What the program said, and how it ended.
 struct Said {
@@ -124,17 +128,23 @@ impl Drop for Connected {
     }
 }
 
-async fn connects(plane: &'static Plane, cluster: &Cluster) {
+/// The command, and the first lines of what it says.
+async fn connect(kubeconfig: &Path, cluster: &Cluster, lines: usize) -> (Connected, Vec<String>) {
     let mut connect = Command::new(env!("CARGO_BIN_EXE_kubectl-carrel"));
-    connect.args(["connect", "--port", "0", "-n", &cluster.namespace]).env("KUBECONFIG", plane.dir.join("kubeconfig"));
+    connect.args(["connect", &cluster.name, "--port", "0", "-n", &cluster.namespace]).env("KUBECONFIG", kubeconfig);
     let connect = connect.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it runs");
     let mut connect = Connected(connect);
     let out = BufReader::new(connect.0.stdout.take().expect("piped"));
     let first = tokio::task::spawn_blocking(move || {
-        let lines: Vec<String> = out.lines().map_while(Result::ok).take(2).collect();
+        let lines: Vec<String> = out.lines().map_while(Result::ok).take(lines).collect();
         lines
     });
     let said = tokio::time::timeout(Duration::from_secs(20), first).await.expect("in time").expect("it does not panic");
+    (connect, said)
+}
+
+async fn connects(plane: &'static Plane, cluster: &Cluster) {
+    let (_connect, said) = connect(&plane.dir.join("kubeconfig"), cluster, 2).await;
     let endpoints = said[0].strip_prefix("CARREL_ENDPOINTS=").unwrap_or_else(|| panic!("{said:?}"));
     let endpoints: Vec<String> = endpoints.split(',').map(ToOwned::to_owned).collect();
     assert_eq!(endpoints.len(), 3, "{said:?}");
@@ -162,6 +172,60 @@ async fn connects(plane: &'static Plane, cluster: &Cluster) {
     tokio::time::timeout(Duration::from_secs(30), back).await.expect("in time").expect("watched");
     cluster.settle().await;
     assert_eq!(ordinal(&endpoints[1]).await.expect("the one that came after it answers"), 1);
+}
+
+/// To a port of clients with TLS, with nothing but what the command prints.
+pub async fn connects_by_tls(plane: &'static Plane, cluster: &Cluster, secret: &str) {
+    let (connect, said) = connect(&plane.dir.join("kubeconfig"), cluster, 3).await;
+    let part = |line: &str, name: &str| line.strip_prefix(name).unwrap_or_else(|| panic!("{said:?}")).to_owned();
+    let (endpoint, file) = (part(&said[0], "CARREL_ENDPOINTS="), part(&said[1], "CARREL_CA="));
+    assert!(endpoint.starts_with("https://localhost:"), "{said:?}");
+    assert_eq!(said[2], format!("The page: {endpoint}/"));
+    let authorities = std::fs::read(&file).expect("it is there");
+    let trusting = |tls: Tls| Client::secured([endpoint.as_str()], Options::default(), &tls).expect("an address");
+    let ask = v1::RegisterRequest { request_id: new_request_id(), user_id: "zoe".into(), password: PASSWORD.into() };
+    trusting(Tls::trusting(authorities)).register(ask.clone()).await.expect("a promise by TLS");
+    let strangers = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("signed").cert.pem();
+    trusting(Tls::trusting(strangers)).register(ask).await.expect_err("nobody else is trusted");
+
+    // It goes with the command, which is asked to end.
+    let ended = Command::new("kill").arg(connect.0.id().to_string()).status().expect("it runs");
+    assert!(ended.success());
+    let began = std::time::Instant::now();
+    while Path::new(&file).exists() {
+        assert!(began.elapsed() < Duration::from_secs(10), "{file} stays");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+
+    // Who may not read the Secret is told of it, and connects all the same.
+    let (_connect, said) = connect_as_a_guest(plane, cluster).await;
+    assert!(said[1].contains(&format!("the certificate in Secret {secret} (not permitted")), "{said:?}");
+}
+
+/// Somebody with the rights that the command says it takes, but that to Secrets.
+async fn connect_as_a_guest(plane: &'static Plane, cluster: &Cluster) -> (Connected, Vec<String>) {
+    let (client, namespace) = (plane.client(), cluster.namespace.as_str());
+    let named = |kind: &str, group: &str, rest: Value| {
+        let mut object = json!({ "apiVersion": group, "kind": kind, "metadata": { "name": "visitor" } });
+        object.as_object_mut().expect("an object").extend(rest.as_object().cloned().expect("an object"));
+        object
+    };
+    let rbac = "rbac.authorization.k8s.io/v1";
+    let rule = |group: &str, resource: &str, verbs: Value| json!({ "apiGroups": [group], "resources": [resource], "verbs": verbs });
+    let rules = json!([
+        rule("carrel.dev", "carrelclusters", json!(["get", "list"])),
+        rule("", "pods", json!(["get", "list", "watch"])),
+        rule("", "pods/portforward", json!(["get", "create"])),
+    ]);
+    let role = json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "visitor" });
+    let subject = json!({ "kind": "ServiceAccount", "name": "visitor", "namespace": namespace });
+    super::create(&client, namespace, &named("ServiceAccount", "v1", json!({}))).await;
+    super::create(&client, namespace, &named("Role", rbac, json!({ "rules": rules }))).await;
+    let binding = named("RoleBinding", rbac, json!({ "roleRef": role, "subjects": [subject] }));
+    super::create(&client, namespace, &binding).await;
+    let token = plane.token(namespace, "visitor").await;
+    let kubeconfig = stage::write(plane, "visitor", &plane.kubeconfig(plane.api_port, &token, namespace));
+    connect(&kubeconfig, cluster, 3).await
 }
 
 /// With the certificate from the cluster's Secret, through a port-forward.

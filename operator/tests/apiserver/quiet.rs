@@ -19,12 +19,14 @@ use tokio::sync::watch;
 use super::audit::{Asked, asked_by};
 use super::kubelet::Kubelet;
 use super::plane::plane;
-use super::stage::{Cluster, Operator};
+use super::stage::{Cluster, Operator, SETTLE_LIMIT};
 
 const NAMESPACE: &str = "quiet";
 const CALLS_A_MINUTE_MAX: f64 = 10.0;
 const RESIDENT_MIB_MAX: f64 = 150.0;
 const CPU_PERCENT_MAX: f64 = 5.0;
+/// Of nodes that start at once, each takes a share of the machine.
+const FOUNDING_EACH: Duration = Duration::from_secs(20);
 /// After the last change: what it set in motion comes to rest.
 const REST: Duration = Duration::from_secs(3);
 /// A watch that was cut is asked for again after a pause of at most 30 s.
@@ -117,7 +119,8 @@ async fn settled_clusters_cost_next_to_nothing() {
         clusters.push(Cluster::create(plane, NAMESPACE, &format!("c{number}"), spec).await);
     }
     let began = Instant::now();
-    join_all(clusters.iter().map(Cluster::settle)).await;
+    let limit = SETTLE_LIMIT + FOUNDING_EACH * u32::try_from(count).expect("not so many");
+    join_all(clusters.iter().map(|cluster| cluster.settle_within(limit))).await;
     let founded = began.elapsed();
     tokio::time::sleep(REST).await;
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::plane::Plane;
 
 /// A change of size on a busy machine.
-const SETTLE_LIMIT: Duration = Duration::from_secs(120);
+pub const SETTLE_LIMIT: Duration = Duration::from_secs(120);
 
 /// `carrel-operator run`, with the rights that `carrel-operator role` prints and no others.
 pub struct Operator {
@@ -29,8 +29,20 @@ impl Operator {
 
     /// Through this port to the API server.
     pub async fn enter(plane: &Plane, namespace: &str, port: u16) -> Self {
+        Self::enter_with(plane, namespace, port, &[], &[]).await
+    }
+
+    /// With other rights and settings than usual.
+    pub async fn enter_with(
+        plane: &Plane,
+        namespace: &str,
+        port: u16,
+        rights: &[&str],
+        settings: &[(&str, &str)],
+    ) -> Self {
         let program = env!("CARGO_BIN_EXE_carrel-operator");
-        let printed = Command::new(program).args(["role", "--namespace", namespace]).output().expect("it runs");
+        let mut role = Command::new(program);
+        let printed = role.args(["role", "--namespace", namespace]).args(rights).output().expect("it runs");
         let text = String::from_utf8(printed.stdout).expect("text");
         let objects: Vec<Value> = text
             .split("---\n")
@@ -49,6 +61,7 @@ impl Operator {
             .env("KUBECONFIG", kubeconfig)
             .env("POD_NAMESPACE", namespace)
             .env("POD_NAME", "the-operator")
+            .envs(settings.iter().copied())
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)
             .spawn()
@@ -118,7 +131,11 @@ impl Cluster {
 
     /// Until the operator has nothing left to do for what is asked for now.
     pub async fn settle(&self) -> CarrelClusterStatus {
-        self.wait("settled", |cluster, status| {
+        self.settle_within(SETTLE_LIMIT).await
+    }
+
+    pub async fn settle_within(&self, limit: Duration) -> CarrelClusterStatus {
+        self.wait_within(limit, "settled", |cluster, status| {
             let is_settled = status.decision.as_ref().is_some_and(|decision| decision.action == "Settled");
             let voters = status.quorum.as_ref().map(|quorum| i64::from(quorum.voters));
             is_settled
@@ -134,6 +151,15 @@ impl Cluster {
         what: &str,
         until: impl Fn(&CarrelCluster, &CarrelClusterStatus) -> bool,
     ) -> CarrelClusterStatus {
+        self.wait_within(SETTLE_LIMIT, what, until).await
+    }
+
+    async fn wait_within(
+        &self,
+        limit: Duration,
+        what: &str,
+        until: impl Fn(&CarrelCluster, &CarrelClusterStatus) -> bool,
+    ) -> CarrelClusterStatus {
         let began = Instant::now();
         loop {
             let cluster = self.get().await;
@@ -143,7 +169,7 @@ impl Cluster {
                 return status;
             }
             let decision = status.decision.as_ref().map(|decision| decision.why.clone());
-            assert!(began.elapsed() < SETTLE_LIMIT, "not {what}: {decision:?}\n{:#?}", status.conditions);
+            assert!(began.elapsed() < limit, "not {what}: {decision:?}\n{:#?}", status.conditions);
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }

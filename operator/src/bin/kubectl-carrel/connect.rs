@@ -1,6 +1,9 @@
 //! `kubectl carrel connect`: every node's port of clients on this machine, for as long as it runs.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -17,11 +20,12 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, watcher};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
+use uuid::Uuid;
 
 use crate::access::Access;
 use crate::failure::Failure;
 use crate::forward::{Forward, Telling};
-use crate::nodes::client_secret;
+use crate::nodes::{authorities, client_secret};
 use crate::text::{note, say};
 
 /// Where the `carrel` command looks by itself.
@@ -37,10 +41,14 @@ const FORWARDS_MAX: usize = 32;
 /// where these are taken. Pods that are replaced are followed under the same address, new ones are told of. Ends with
 /// Ctrl-C.
 ///
-/// Takes the rights to get, list and watch pods, and to get and create pods/portforward.
+/// Where clients come by TLS, it also writes down whom they are to trust, in a file that goes when it does; what it prints
+/// is the environment of the carrel command.
+///
+/// Takes the rights to get, list and watch pods, and to get and create pods/portforward; with TLS, to get the Secret with
+/// the certificates of the port of clients.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-In another terminal:
+In another terminal, after the lines with CARREL_ in them:
   carrel seats search --branch main --available")]
 pub struct Connect {
     /// The cluster, if there are several
@@ -59,7 +67,8 @@ impl Connect {
             let why = if cluster.spec.operation.hibernated { "it hibernates" } else { "has the operator seen it?" };
             return Err(Failure::Unreachable(format!("{name} has no pods: {why}")));
         }
-        let mut brought = Brought { access, cluster: &cluster, first: self.port, forwards: BTreeMap::new() };
+        let trust = Trust::of(access, &cluster).await?;
+        let mut brought = Brought { access, cluster: &cluster, first: self.port, forwards: BTreeMap::new(), trust };
         let which = watcher::Config::default().labels(&format!("{CLUSTER_LABEL}={name}"));
         let mut pods = watcher(access.pods(), which).default_backoff().applied_objects().boxed();
         let (mut terminate, mut interrupt) = (ending(SignalKind::terminate())?, ending(SignalKind::interrupt())?);
@@ -101,6 +110,53 @@ struct Brought<'a> {
     cluster: &'a CarrelCluster,
     first: Option<u16>,
     forwards: BTreeMap<Ordinal, Forward>,
+    trust: Trust,
+}
+
+/// Whom clients are to trust.
+enum Trust {
+    /// They come without TLS.
+    Nobody,
+    Written(Authorities),
+    /// Nobody here may tell, or the Secret does not.
+    Unknown {
+        secret: String,
+        why: String,
+    },
+}
+
+impl Trust {
+    async fn of(access: &Access, cluster: &CarrelCluster) -> Result<Self, Failure> {
+        let Some(secret) = client_secret(cluster) else { return Ok(Self::Nobody) };
+        match authorities(access, &secret).await {
+            Ok(pem) => Ok(Self::Written(Authorities::write(&pem)?)),
+            Err(Failure::Refused(why)) => Ok(Self::Unknown { secret, why }),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+/// A file with certificates of authorities, there until it is dropped.
+struct Authorities(PathBuf);
+
+impl Authorities {
+    fn write(pem: &[u8]) -> Result<Self, Failure> {
+        // A name that nobody can have taken before: what is trusted is what was written.
+        let path = std::env::temp_dir().join(format!("carrel-{}.crt", Uuid::new_v4()));
+        let doing = || format!("cannot write {}", path.display());
+        let local = |source| Failure::Local { doing: doing(), source };
+        let mut file = File::options().write(true).create_new(true).open(&path).map_err(local)?;
+        let written = Self(path.clone());
+        file.write_all(pem).map_err(local)?;
+        Ok(written)
+    }
+}
+
+impl Drop for Authorities {
+    fn drop(&mut self) {
+        // Whatever empties that directory finds it otherwise; nothing in it is secret.
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 impl Brought<'_> {
@@ -129,25 +185,28 @@ impl Brought<'_> {
     }
 
     fn tell(&self) -> Result<(), Failure> {
-        let secret = client_secret(self.cluster);
-        let url = |forward: &Forward| match secret {
+        let url = |forward: &Forward| match self.trust {
             // What the certificate is valid for.
-            Some(_) => format!("https://localhost:{}", forward.local.port()),
-            None => format!("http://{}", forward.local),
+            Trust::Written(_) | Trust::Unknown { .. } => format!("https://localhost:{}", forward.local.port()),
+            Trust::Nobody => format!("http://{}", forward.local),
         };
         let endpoints: Vec<String> = self.forwards.values().map(url).collect();
         let page = endpoints.first().map(|url| format!("{url}/")).unwrap_or_default();
         if self.access.is_json() {
-            return say(&json!({ "endpoints": endpoints, "page": page }).to_string());
+            let authorities = match &self.trust {
+                Trust::Written(authorities) => Some(authorities.0.display().to_string()),
+                Trust::Nobody | Trust::Unknown { .. } => None,
+            };
+            return say(&json!({ "endpoints": endpoints, "ca": authorities, "page": page }).to_string());
         }
-        let mut text = format!("CARREL_ENDPOINTS={}\nThe page: {page}", endpoints.join(","));
-        if let Some(secret) = secret {
-            let namespace = &self.access.namespace;
-            text.push_str(&format!(
-                "\nWhat to trust (CARREL_CA=ca.crt): kubectl -n {namespace} get secret {secret} \
-                 -o jsonpath='{{.data.ca\\.crt}}' | base64 -d > ca.crt"
-            ));
+        let mut text = format!("CARREL_ENDPOINTS={}", endpoints.join(","));
+        match &self.trust {
+            Trust::Nobody => {}
+            Trust::Written(authorities) => text.push_str(&format!("\nCARREL_CA={}", authorities.0.display())),
+            Trust::Unknown { secret, why } => text.push_str(&format!(
+                "\nCARREL_CA: a file with the authority that signed the certificate in Secret {secret} ({why})"
+            )),
         }
-        say(&text)
+        say(&format!("{text}\nThe page: {page}"))
     }
 }

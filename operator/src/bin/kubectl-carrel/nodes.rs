@@ -83,8 +83,13 @@ pub fn client_secret(cluster: &CarrelCluster) -> Option<String> {
 
 async fn client_tls(access: &Access, cluster: &CarrelCluster) -> Result<Option<Tls>, Failure> {
     let Some(name) = client_secret(cluster) else { return Ok(None) };
-    let secret = secret(access, &name).await?;
-    Ok(Some(Tls::trusting(text(&secret, &name, "ca.crt")?)))
+    Ok(Some(Tls::trusting(authorities(access, &name).await?)))
+}
+
+/// What clients are to trust, by the Secret of this name.
+pub async fn authorities(access: &Access, name: &str) -> Result<Vec<u8>, Failure> {
+    let secret = secret(access, name).await?;
+    text(&secret, name, "ca.crt")
 }
 
 async fn admin_tls(access: &Access, cluster: &CarrelCluster) -> Result<Option<Tls>, Failure> {
