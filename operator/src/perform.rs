@@ -12,7 +12,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::apply::{apply_scale, create_set};
-use crate::build::{Blueprint, VOLUME_CLAIM, template_only};
+use crate::build::{Blueprint, Budget, VOLUME_CLAIM, disruption_budget, template_only};
 use crate::context::Context;
 use crate::crd::{RecoveryStage, Replaced, Stopped};
 use crate::decide::Action;
@@ -49,6 +49,8 @@ pub struct Performer<'a> {
     pub look: &'a Look,
     pub doors: &'a Doors,
     pub founding: Founding,
+    /// As it was before; none while nobody can tell who votes.
+    pub budget: Option<Budget>,
 }
 
 impl Performer<'_> {
@@ -172,10 +174,21 @@ impl Performer<'_> {
             return Err(Undone::OtherPod(name));
         }
         self.record_stop(ordinal, &seen.uid, reason, record).await?;
+        self.forbid_evictions().await?;
         if !self.context.leadership.holds() {
             return Err(Undone::NotLeading);
         }
         pods.delete(&name, &only_this(&seen.uid)).await?;
+        Ok(())
+    }
+
+    /// Before the pod goes: a budget that has changed permits nothing until it is counted anew, and then nothing more.
+    async fn forbid_evictions(&self) -> Result<(), Undone> {
+        let unsettled = self.budget.map(|budget| Budget { is_unsettled: true, ..budget });
+        let child = unsettled.and_then(|budget| disruption_budget(self.blueprint, budget));
+        if let Some(child) = child {
+            self.context.applied.apply(&self.context.client, &self.blueprint.namespace, &child).await?;
+        }
         Ok(())
     }
 

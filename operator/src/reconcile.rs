@@ -159,6 +159,10 @@ async fn reconcile_one(object: Arc<Guarded>, context: Arc<Context>, span: &Span)
         );
     }
     let written = record.write().await;
+    if record.is_gone() {
+        context.forget(&namespace, &name);
+        return Ok(Requeue::await_change());
+    }
     traces::reconciled(span, outcome.as_ref().err().map(Failure::word), record.writes());
     context.metrics.pass(began.elapsed(), outcome.as_ref().err().map(Failure::word), record.writes());
     match (outcome, written) {
@@ -232,7 +236,8 @@ async fn pass(
     label_voters(context, &blueprint, &question).await?;
     apply_budget(context, &blueprint, &question).await?;
 
-    let performer = Performer { context, blueprint: &blueprint, look: &look, doors: &doors, founding };
+    let budget = status::budget(&question);
+    let performer = Performer { context, blueprint: &blueprint, look: &look, doors: &doors, founding, budget };
     let action = verdict.reason;
     if verdict.action != Action::Nothing {
         let step = traces::step(action);

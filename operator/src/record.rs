@@ -23,6 +23,7 @@ pub struct Record {
     written: CarrelClusterStatus,
     pub status: CarrelClusterStatus,
     writes: u32,
+    is_gone: bool,
 }
 
 impl Record {
@@ -36,13 +37,14 @@ impl Record {
             written: status.clone(),
             status,
             writes: 0,
+            is_gone: false,
         }
     }
 
     /// Writes the status down, if it is another than the one that is there.
     ///
     /// # Errors
-    /// A conflict if the object has changed since it was read.
+    /// A conflict if the object has changed since it was read, or has gone.
     pub async fn write(&mut self) -> kube::Result<()> {
         if self.status == self.written {
             return Ok(());
@@ -61,9 +63,10 @@ impl Record {
                 self.writes += 1;
                 Ok(())
             }
-            // Deleted meanwhile: nobody is left to read it.
-            Err(kube::Error::Api(refusal)) if refusal.is_not_found() => Ok(()),
-            Err(error) => Err(error),
+            Err(error) => {
+                self.is_gone = matches!(&error, kube::Error::Api(refusal) if refusal.is_not_found());
+                Err(error)
+            }
         }
     }
 
@@ -79,6 +82,12 @@ impl Record {
             object.name_any() == self.name && object.resource_version().as_deref() == Some(&self.resource_version)
         };
         Ok(there.iter().any(is_this))
+    }
+
+    /// It was deleted meanwhile, as far as writing tells: nobody is left to read it, or to do anything for.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.is_gone
     }
 
     #[must_use]

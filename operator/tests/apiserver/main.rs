@@ -6,6 +6,7 @@
 //! CARREL_KUBE_BIN_DIR, or in ~/.cache/localkube/bin.
 //!
 //! CARREL_OPERATOR_CLUSTERS=50     settled clusters in one operator, instead of a few
+//! CARREL_OPERATOR_REPLICAS=3      nodes of each of them
 //! CARREL_OPERATOR_SECONDS=600     for so long they are watched doing nothing
 //! CARREL_REPORT=FILE              writes what was measured there, too, as Markdown
 

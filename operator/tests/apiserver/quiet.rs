@@ -107,7 +107,7 @@ async fn settled_clusters_cost_next_to_nothing() {
     let Some(plane) = plane() else { return };
     let (count, seconds) = (wanted("CARREL_OPERATOR_CLUSTERS", 2), wanted("CARREL_OPERATOR_SECONDS", 10));
     // A long run is of clusters as people have them.
-    let replicas = if count > 2 { 3 } else { 1 };
+    let replicas = wanted("CARREL_OPERATOR_REPLICAS", if count > 2 { 3 } else { 1 });
     plane.namespace(NAMESPACE).await;
     let line = Arc::new(Line::open(plane.api_port).await);
     let operator = Operator::enter(plane, NAMESPACE, line.port).await;
@@ -140,7 +140,7 @@ async fn settled_clusters_cost_next_to_nothing() {
     let mut row = |what: &str, measured: String, limit: String| {
         writeln!(report, "| {what} | {measured} | {limit} |").expect("a text takes any text");
     };
-    row("clusters in one operator", format!("{count} of {replicas}"), String::new());
+    row("clusters in one operator", format!("{count}, of {replicas} each"), String::new());
     row("all founded and settled after", format!("{:.0} s", founded.as_secs_f64()), String::new());
     row(&format!("status writes in {seconds} s"), status_writes.to_string(), "0".to_owned());
     row("API calls a minute a cluster", format!("{of_clusters:.1}"), format!("{CALLS_A_MINUTE_MAX:.0}"));

@@ -117,6 +117,7 @@ const CASES: &[(&str, &[&str])] = &[
         &[
             "an_object_that_is_deleted_and_made_again_goes_on_with_its_volumes",
             "what_was_decided_for_an_object_that_is_gone_is_not_done_to_the_next",
+            "what_cannot_be_recorded_any_more_is_not_done",
         ],
     ),
     (

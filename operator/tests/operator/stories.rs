@@ -202,6 +202,29 @@ async fn an_object_that_is_deleted_and_made_again_goes_on_with_its_volumes() {
     }
 }
 
+/// The object goes between the decision and the deed.
+#[tokio::test]
+async fn what_cannot_be_recorded_any_more_is_not_done() {
+    let mut world = World::settled(3).await;
+    let uids = |world: &World| -> Vec<String> {
+        world.pods().values().map(|pod| pod["metadata"]["uid"].to_string()).collect()
+    };
+    let before = uids(&world);
+    world.change(|spec| spec["image"] = json!("carrel:2"));
+    world.pass().await.expect("the template comes first");
+    assert_eq!(uids(&world), before);
+    // Its controller has counted the template: somebody is to be restarted.
+    world.tick();
+    let gone = world.object();
+    world.api.remove("carrelclusters", NAMESPACE, NAME);
+    let operator = world.operator.clone();
+    for _ in 0..3 {
+        world.pass_on(&operator, gone.clone()).await.expect("nobody is left to complain to");
+        world.api.take_deletions().into_iter().for_each(|deleted| panic!("{deleted:?} was deleted"));
+    }
+    assert_eq!(uids(&world), before, "nobody wants them restarted any more");
+}
+
 /// An operator works on the object that was deleted, after another was made of the same name.
 #[tokio::test]
 async fn what_was_decided_for_an_object_that_is_gone_is_not_done_to_the_next() {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use carrel_operator::build::Surroundings;
 use carrel_operator::context::{Context, Settings};
-use carrel_operator::crd::{CarrelCluster, CarrelClusterStatus, CarrelRecoveryStatus, Disruption};
+use carrel_operator::crd::{CarrelCluster, CarrelClusterStatus, CarrelRecoveryStatus, Disruption, Stopped};
 use carrel_operator::lease::Leadership;
 use carrel_operator::metrics::Metrics;
 use carrel_operator::reconcile::{Failure, reconcile};
@@ -325,8 +325,23 @@ impl World {
                 && let Some(ordinal) = name.strip_prefix(&format!("{NAME}-")).and_then(|text| text.parse().ok())
             {
                 self.nodes.judge_stop(ordinal);
+                self.judge_budget(ordinal);
                 self.nodes.stop(ordinal);
             }
+        }
+    }
+
+    /// Whoever drains a machine asks the budget, at the very moment at which the operator stops a voter.
+    fn judge_budget(&self, ordinal: u32) {
+        let is_roll = |stopped: &Stopped| stopped.ordinal == ordinal && stopped.reason == "Rollout";
+        let voters = self.nodes.voters();
+        let budget = self.api.read("poddisruptionbudgets", NAMESPACE, NAME);
+        if let Some(budget) = budget
+            && self.status().disruption.iter().any(is_roll)
+            && voters.contains_key(&ordinal)
+            && budget["spec"]["minAvailable"].as_u64() != Some(voters.len() as u64)
+        {
+            self.nodes.note(format!("ordinal {ordinal} was stopped while another might have been evicted: {budget}"));
         }
     }
 

@@ -196,6 +196,10 @@ impl Nodes {
         volume.member_of = Some(Member { cluster_id: Uuid::new_v4().to_string(), lineage: 0, id: 9 });
     }
 
+    pub fn note(&self, violation: String) {
+        self.lock().violations.push(violation);
+    }
+
     pub fn violations(&self) -> Vec<String> {
         self.lock().violations.clone()
     }
