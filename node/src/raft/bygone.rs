@@ -1,8 +1,8 @@
 //! What a volume keeps of histories that are over: in `aside/` what a recovery did not go on with, and in `data/` the
-//! lineages before the one this node is of. It is for a person who wants to know what was lost, and nobody else reads it.
+//! lineages before the one this node is of. It is for a person who wants to know what was lost; nobody else reads it.
 //!
-//! It has two bounds. Of either kind the latest is kept, because who judged a loss has looked at those before. And all of
-//! it goes once the volume has little room left: a copy of the past must never be why a node takes no more bookings.
+//! It has two bounds. Of either kind the latest is kept, because who judged a loss has looked at those before. And all
+//! of it goes once the volume has little room left: a copy of the past must never be why a node takes no more bookings.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,9 @@ use crate::raft::ordered::{ASIDE, lineage_put_aside};
 
 /// One part in so many of the volume is to be free: more than a segment of the log, on the smallest volume there is.
 const FREE_PART: u64 = 10;
+
+/// With so many bytes free there is room, however large the volume: for a snapshot of the largest states, and a log.
+const ROOM_BYTES: u64 = 2 << 30;
 
 /// A snapshot of the largest states takes minutes to fill that part.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
@@ -31,7 +34,7 @@ impl Room {
     }
 
     fn is_short(self) -> bool {
-        self.free < self.all / FREE_PART
+        self.free < (self.all / FREE_PART).min(ROOM_BYTES)
     }
 }
 
@@ -116,6 +119,7 @@ mod tests {
 
     const PLENTY: Room = Room { free: 50, all: 100 };
     const LITTLE: Room = Room { free: 9, all: 100 };
+    const LARGE: Room = Room { free: 3 << 30, all: 100 << 30 };
 
     /// A node of lineage 3 that was put aside twice and went on by itself twice.
     fn volume() -> tempfile::TempDir {
@@ -163,7 +167,9 @@ mod tests {
             "data/lineage-4",
         ];
         assert_eq!(there(volume.path()), kept);
-        assert_eq!(clear(volume.path(), Some(3), PLENTY).expect("looked"), 2, "and it stays");
+        for room in [PLENTY, LARGE] {
+            assert_eq!(clear(volume.path(), Some(3), room).expect("looked"), 2, "and it stays");
+        }
     }
 
     #[test]
