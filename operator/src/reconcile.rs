@@ -281,8 +281,8 @@ async fn look_at_set(context: &Context, blueprint: &Blueprint<'_>) -> Result<Opt
 
 /// Applies the template of a set that exists, unless it is known to have it. A set that does not is made by a step.
 ///
-/// First the object, then exactly the set that was looked at: nothing comes from an old object that another operator has
-/// built on since, such as an order that nobody may begin without.
+/// First the object, then exactly the set that was looked at: nothing comes from an old object that another operator
+/// has built on since, such as an order that nobody may begin without.
 async fn renew_template(
     context: &Context,
     blueprint: &Blueprint<'_>,

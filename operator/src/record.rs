@@ -70,8 +70,8 @@ impl Record {
         }
     }
 
-    /// The object is still as it was read or written last, by the API server's own account and no cache's. One call, for
-    /// where something is about to be built on it that no version of its own protects.
+    /// The object is still as it was read or written last, by the API server's own account and no cache's. One call,
+    /// for where something is about to be built on it that no version of its own protects.
     ///
     /// # Errors
     /// As the API server says.

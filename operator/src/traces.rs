@@ -131,7 +131,13 @@ pub fn planned(verdict: &Verdict) {
 /// One thing is done.
 #[must_use]
 pub fn step(decision: &str) -> Span {
-    tracing::info_span!(target: TARGET, "step", decision, failure = tracing::field::Empty, otel.status_code = tracing::field::Empty)
+    tracing::info_span!(
+        target: TARGET,
+        "step",
+        decision,
+        failure = tracing::field::Empty,
+        otel.status_code = tracing::field::Empty,
+    )
 }
 
 /// Why it was not done, or why nobody knows whether it was.

@@ -1,5 +1,5 @@
-//! Keys that come from elsewhere, as from cert-manager: an operator without any right to Secrets is enough. It also tells
-//! a collector what it does.
+//! Keys that come from elsewhere, as from cert-manager: an operator without any right to Secrets is enough. It also
+//! tells a collector what it does.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

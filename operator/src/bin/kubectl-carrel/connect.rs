@@ -41,11 +41,11 @@ const FORWARDS_MAX: usize = 32;
 /// where these are taken. Pods that are replaced are followed under the same address, new ones are told of. Ends with
 /// Ctrl-C.
 ///
-/// Where clients come by TLS, it also writes down whom they are to trust, in a file that goes when it does; what it prints
-/// is the environment of the carrel command.
+/// Where clients come by TLS, it also writes down whom they are to trust, in a file that goes when it does; what it
+/// prints is the environment of the carrel command.
 ///
-/// Takes the rights to get, list and watch pods, and to get and create pods/portforward; with TLS, to get the Secret with
-/// the certificates of the port of clients.
+/// Takes the rights to get, list and watch pods, and to get and create pods/portforward; with TLS, to get the Secret
+/// with the certificates of the port of clients.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 In another terminal, after the lines with CARREL_ in them:
