@@ -3,23 +3,32 @@
 # be in reach from here; else on kind, if it and a container engine are there; else on localkube. A localkube or kind
 # that was not there before is ended again.
 #
-# CARREL_E2E_PROGRAMS: the folder with carrel and carrel-operator, by default those of `make build`.
+# The short form is told of debug builds, all others of release builds. CARREL_E2E_PROFILE: release or debug, whatever is
+# told. CARREL_E2E_PROGRAMS: a folder with carrel and carrel-operator, which are compiled otherwise.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
-programs=$(realpath -m "${CARREL_E2E_PROGRAMS:-$target/release}")
+profile=release
+[[ " $* " != *' --short '* ]] || profile=debug
+profile=${CARREL_E2E_PROFILE:-$profile}
+programs=$(realpath -m "${CARREL_E2E_PROGRAMS:-$target/$profile}")
 version=$(sed -n 's/^appVersion: //p' charts/carrel/Chart.yaml)
 localkube=$PWD/e2e/localkube/localkube
 ends=()
 end() { for (( at = ${#ends[@]} - 1; at >= 0; at-- )); do ${ends[at]} || true; done; }
 trap end EXIT
-trap 'exit 1' INT TERM
+# Whoever waits for somebody in the background is told at once, and ends what it has begun.
+trap 'kill "${telling:-}" 2>/dev/null; exit 1' INT TERM
 
 # Built before anything enters the cluster's network, from which nothing else is in reach.
-profile=release
-flags=(--release)
-[[ $programs != */debug* ]] || { profile=debug; flags=(); }
-cargo build --locked --package carrel-e2e "${flags[@]}"
+what=(--bin carrel --bin carrel-operator --bin carrel-e2e)
+[[ -z ${CARREL_E2E_PROGRAMS:-} ]] || what=(--bin carrel-e2e)
+case $profile in
+  release) cargo build --locked --release "${what[@]}" ;;
+  # With what the tests depend on, so that nothing they have compiled is compiled again in another form.
+  debug) cargo build --locked --tests "${what[@]}" ;;
+  *) echo "run.sh: $profile is neither release nor debug" >&2; exit 2 ;;
+esac
 stories=$target/$profile/carrel-e2e
 helm=$(e2e/tools/helm.sh "${CARREL_E2E_HELM_VERSION:-4}")
 images/build.sh "$programs"
@@ -56,4 +65,6 @@ else
   inside=("$localkube" exec)
 fi
 export CARREL_E2E_HELM=$helm CARREL_E2E_BUILD=$profile
-"${inside[@]}" "$stories" --dumps "$target/e2e" "$@"
+"${inside[@]}" "$stories" --dumps "$target/e2e" "$@" &
+telling=$!
+wait $telling

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use kube::Client;
+use k8s_openapi::api::core::v1::Node;
+use kube::api::ListParams;
+use kube::{Api, Client, ResourceExt};
 use tokio::process::Command;
 
 use crate::Cli;
@@ -51,8 +53,24 @@ impl Ground {
 
     /// `node stop n2` and the like.
     pub async fn machine(&self, what: &str, node: &str) -> anyhow::Result<()> {
+        self.localkube(&["node", what, node]).await
+    }
+
+    /// `kill -9` of what runs in a pod.
+    pub async fn kill_processes(&self, namespace: &str, pod: &str) -> anyhow::Result<()> {
+        self.localkube(&["kill", namespace, pod]).await
+    }
+
+    async fn localkube(&self, args: &[&str]) -> anyhow::Result<()> {
         let script = self.localkube.as_ref().context("there is no localkube")?;
-        run(Command::new(script).args(["node", what, node])).await.map(|_| ())
+        run(Command::new(script).args(args)).await.map(|_| ())
+    }
+
+    /// Every machine that pods may be put on.
+    pub async fn machines(&self) -> anyhow::Result<Vec<String>> {
+        let nodes = Api::<Node>::all(self.kube.clone()).list(&ListParams::default()).await?;
+        let is_open = |node: &&Node| node.spec.as_ref().is_none_or(|spec| spec.unschedulable != Some(true));
+        Ok(nodes.items.iter().filter(is_open).map(ResourceExt::name_any).collect())
     }
 }
 

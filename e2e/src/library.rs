@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -10,8 +11,9 @@ use carrel_operator::crd::CarrelCluster;
 use carrel_proto::admin::v1 as admin;
 use carrel_proto::admin::v1::node_status::Role;
 use carrel_proto::client::{Client, Options};
+use futures_util::future::try_join_all;
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod};
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::conditions::is_deleted;
 use kube::{Api, ResourceExt};
 use serde_json::json;
@@ -22,9 +24,11 @@ use crate::wait::until;
 use crate::workload::{Addresses, Workload};
 
 /// Name of every release: namespaces keep them apart.
-const NAME: &str = "library";
+pub const NAME: &str = "library";
 /// What the clients of the stories book.
 const CATALOG: [&str; 2] = ["--set-file", "catalog.yaml=e2e/catalog.yaml"];
+/// An image proves itself in less time than it takes elsewhere.
+const PROVING: &str = "disruption.provingSeconds=5";
 /// No cluster has more slots in any story.
 const SLOTS: u32 = 5;
 /// What any one thing may take on a machine that does much else.
@@ -33,6 +37,8 @@ pub const PATIENCE: Duration = Duration::from_secs(240);
 pub struct Library {
     pub ground: Arc<Ground>,
     pub namespace: String,
+    /// Workloads there were.
+    seasons: AtomicU32,
 }
 
 /// A fresh namespace, and whatever becomes of the story, its end.
@@ -41,7 +47,7 @@ pub async fn with_namespace<T>(
     name: &str,
     story: impl AsyncFnOnce(&Library) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let it = Library { namespace: format!("e2e-{name}"), ground };
+    let it = Library { namespace: format!("e2e-{name}"), ground, seasons: AtomicU32::new(0) };
     it.remove_namespace().await?;
     it.make_namespace().await?;
     let outcome = story(&it).await;
@@ -74,7 +80,7 @@ pub async fn with_cluster<T>(
 }
 
 impl Library {
-    fn api<K>(&self) -> Api<K>
+    pub fn api<K>(&self) -> Api<K>
     where
         K: kube::Resource<Scope = kube::core::NamespaceResourceScope>,
         K::DynamicType: Default,
@@ -121,6 +127,7 @@ impl Library {
         // The operator keeps its image while that of the nodes changes.
         let operator = format!("operator.image.tag={}", self.ground.tag);
         args.extend(["--set", &tag, "--set", &operator, "--set", "postgres.dev.enabled=false"]);
+        args.extend(["--set", PROVING]);
         args.extend(before);
         args.extend(more);
         self.ground.helm(&args).await
@@ -217,6 +224,16 @@ impl Library {
         Ok(())
     }
 
+    /// The operator's last word on what it does or waits for has these words in it.
+    pub async fn is_decided(&self, words: &str) -> anyhow::Result<()> {
+        let is_so = |cluster: Option<&CarrelCluster>| {
+            let decision = cluster.and_then(|cluster| cluster.status.as_ref()?.decision.as_ref());
+            decision.is_some_and(|decision| decision.why.contains(words))
+        };
+        until(&self.clusters(), NAME, PATIENCE, &format!("decided upon with the words {words:?}"), is_so).await?;
+        Ok(())
+    }
+
     pub async fn cluster(&self) -> anyhow::Result<CarrelCluster> {
         Ok(self.clusters().get(NAME).await?)
     }
@@ -248,6 +265,40 @@ impl Library {
         self.kill_pod(ordinal).await?;
         until(&claims, &claim, PATIENCE, "gone", is_deleted(&uid)).await?;
         Ok(())
+    }
+
+    /// All of these at the same time.
+    pub async fn lose_volumes(&self, ordinals: &[u32]) -> anyhow::Result<()> {
+        try_join_all(ordinals.iter().map(|ordinal| self.lose_volume(*ordinal))).await?;
+        Ok(())
+    }
+
+    /// Every operator, at once and without a word.
+    pub async fn kill_operators(&self) -> anyhow::Result<()> {
+        let operators = ListParams::default().labels("app.kubernetes.io/name=carrel-operator");
+        let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+        self.pods().delete_collection(&at_once, &operators).await?;
+        Ok(())
+    }
+
+    /// Nothing new is put on these machines until the end of what is done meanwhile.
+    pub async fn while_cordoned<T>(
+        &self,
+        machines: &[String],
+        what: impl AsyncFnOnce() -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let mut outcome = Ok(());
+        for machine in machines {
+            outcome = outcome.and(self.ground.kubectl(&["cordon", machine]).await.map(|_| ()));
+        }
+        let outcome = match outcome {
+            Ok(()) => what().await,
+            Err(error) => Err(error),
+        };
+        for machine in machines {
+            self.ground.kubectl(&["uncordon", machine]).await?;
+        }
+        outcome
     }
 
     /// The machine that a node's pod is on.
@@ -285,7 +336,8 @@ impl Library {
     }
 
     pub async fn clients_work(&self) -> anyhow::Result<Workload> {
-        let work = Workload::start(self.addresses()).await?;
+        let season = self.seasons.fetch_add(1, Ordering::Relaxed);
+        let work = Workload::start(self.addresses(), season).await?;
         work.goes_on(20, PATIENCE).await?;
         Ok(work)
     }
@@ -300,13 +352,16 @@ impl Library {
     }
 
     /// An object that the API server must refuse, with these words.
-    pub async fn is_refused(&self, spec: serde_json::Value, words: &str) -> anyhow::Result<()> {
-        let object = json!({
+    pub async fn is_refused(&self, name: &str, spec: serde_json::Value, words: &str) -> anyhow::Result<()> {
+        let mut object = json!({
             "apiVersion": "carrel.dev/v1alpha1", "kind": "CarrelCluster",
-            "metadata": { "name": "refused", "namespace": self.namespace }, "spec": spec,
+            "metadata": { "name": name, "namespace": self.namespace }, "spec": { "image": "localhost/carrel:1" },
         });
+        for (field, value) in spec.as_object().into_iter().flatten() {
+            object["spec"][field] = value.clone();
+        }
         let how = PatchParams { dry_run: true, ..PatchParams::apply("carrel-e2e") };
-        match self.clusters().patch("refused", &how, &Patch::Apply(&object)).await {
+        match self.clusters().patch(name, &how, &Patch::Apply(&object)).await {
             Err(kube::Error::Api(refusal)) => {
                 ensure!(refusal.message.contains(words), "{object}: refused for {:?}, not {words:?}", refusal.message);
                 Ok(())

@@ -3,7 +3,10 @@
 
 mod dump;
 mod ground;
+mod jobs;
+mod leftover;
 mod library;
+mod recovery;
 mod report;
 mod stories;
 mod wait;
@@ -87,7 +90,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let mut report = Report::new(&ground).await?;
     for story in all.iter().filter(is_asked_for) {
         if story.needs_localkube && ground.localkube.is_none() {
-            println!("{}: not told, for it takes machines away and this cluster is no localkube", story.name);
+            println!("{}: not told, for it does to machines what only localkube can do", story.name);
             report.add(Told::NotHere { name: story.name, what: story.what });
             continue;
         }

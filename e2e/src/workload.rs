@@ -26,6 +26,7 @@ const BY_SERVICE: u32 = 2;
 /// As in e2e/catalog.yaml.
 const SEATS: u64 = 12;
 const HALF_HOURS: u64 = 20;
+const MINUTES_A_DAY: i64 = 24 * 60;
 /// What one account has at most before it gives something back.
 const LIVE_MAX: usize = 4;
 /// Between two calls of one client, at most: faster clients would only give the judges more of the same.
@@ -34,6 +35,9 @@ const REST_MS: u64 = 25;
 const DEADLINE: Duration = Duration::from_secs(20);
 /// Who leads is looked at so often.
 const OBSERVE_EVERY: Duration = Duration::from_millis(100);
+
+/// Until the day that the first season books; each season has a day of its own, so that none touches another's.
+const DAYS_AHEAD: u32 = 2;
 
 /// Where clients find nodes.
 #[derive(Clone, Debug)]
@@ -51,6 +55,8 @@ pub struct Workload {
 
 struct Stage {
     recorder: Recorder,
+    /// The minute at which the day begins that everybody wants to book.
+    day: i64,
     stop: AtomicBool,
     /// Calls without an answer in the end, and answers that no rule gives.
     failed: Mutex<Vec<String>>,
@@ -68,6 +74,7 @@ struct Account {
 /// What is left when the clients have stopped.
 pub struct Judged {
     pub judgement: Judgement,
+    pub books: Books,
     pub failed: Vec<String>,
     pub leader_changes: u64,
     /// Of clients that know every node, and of those that know the Service of all.
@@ -89,14 +96,35 @@ impl Judged {
     }
 }
 
+/// What stood at the end, for who wants to know later whether it still does.
+pub struct Books {
+    accounts: Vec<Account>,
+    standing: Vec<Standing>,
+}
+
+impl Books {
+    /// Every one of these nodes has exactly these reservations of theirs; how many there are.
+    pub async fn still_stand(&self, nodes: &[String]) -> anyhow::Result<usize> {
+        for node in nodes {
+            let standing = standing_at(node, &self.accounts).await?;
+            let (now, then) = (standing.len(), self.standing.len());
+            ensure!(standing == self.standing, "{node} has {now} reservations, and not the {then} that stood before");
+        }
+        Ok(self.standing.len())
+    }
+}
+
 fn options(deadline: Duration) -> Options {
     Options { connect_timeout: Duration::from_millis(300), attempt_timeout: Duration::from_millis(1000), deadline }
 }
 
 impl Workload {
-    pub async fn start(addresses: Addresses) -> anyhow::Result<Self> {
+    /// `season` counts from nought, and is another one for who begins again in the same library.
+    pub async fn start(addresses: Addresses, season: u32) -> anyhow::Result<Self> {
+        let today = jiff::Timestamp::now().as_second().div_euclid(MINUTES_A_DAY * 60) * MINUTES_A_DAY;
         let stage = Arc::new(Stage {
             recorder: Recorder::default(),
+            day: today + i64::from(DAYS_AHEAD + season) * MINUTES_A_DAY,
             stop: AtomicBool::new(false),
             failed: Mutex::default(),
             leaders: Mutex::default(),
@@ -104,7 +132,7 @@ impl Workload {
         let mut clients = JoinSet::new();
         for number in 0..BY_NODE + BY_SERVICE {
             let endpoints = if number < BY_NODE { &addresses.nodes } else { &vec![addresses.service.clone()] };
-            let account = Account::open(Person(number), endpoints).await.context("a client cannot begin")?;
+            let account = Account::open(Person(number), season, endpoints).await.context("a client cannot begin")?;
             let stage = stage.clone();
             clients.spawn(async move { work(&stage, account, Dice(u64::from(number) + 1)).await });
         }
@@ -163,19 +191,14 @@ impl Workload {
         accounts.sort_by_key(|account| account.person);
         let mut by_node: Vec<Vec<Standing>> = Vec::new();
         for node in &self.addresses.nodes[..nodes] {
-            let mut standing = Vec::new();
-            for account in &accounts {
-                let client = account.elsewhere(node).await.with_context(|| format!("asking {node} at the end"))?;
-                standing.extend(list(&client, account.person).await.with_context(|| format!("asking {node}"))?);
-            }
-            standing.sort_unstable();
-            by_node.push(standing);
+            by_node.push(standing_at(node, &accounts).await?);
         }
         for (node, standing) in by_node.iter().enumerate() {
             ensure!(*standing == by_node[0], "nodes 0 and {node} do not hold the same reservations");
         }
         let history = self.stage.recorder.history();
-        let judgement = judge(&history, &by_node.swap_remove(0));
+        let books = Books { accounts, standing: by_node.swap_remove(0) };
+        let judgement = judge(&history, &books.standing);
         if !judgement.is_sound() {
             let first: Vec<String> = judgement.violations.iter().take(5).map(ToString::to_string).collect();
             bail!(
@@ -193,6 +216,7 @@ impl Workload {
         let failed = self.stage.failed.lock().expect("nothing panics while holding it").clone();
         Ok(Judged {
             judgement,
+            books,
             failed,
             leader_changes: u64::try_from(terms).expect("few terms").saturating_sub(1),
             longest_calls: [longest(true), longest(false)],
@@ -214,9 +238,9 @@ async fn observe(stage: Arc<Stage>, client: Client) {
 }
 
 impl Account {
-    async fn open(person: Person, endpoints: &[String]) -> anyhow::Result<Self> {
+    async fn open(person: Person, season: u32, endpoints: &[String]) -> anyhow::Result<Self> {
         let client = Client::new(endpoints, options(Duration::from_secs(60)))?;
-        let user_id = format!("person-{}", person.0);
+        let user_id = format!("person-{season}-{}", person.0);
         let request =
             v1::RegisterRequest { request_id: new_request_id(), user_id: user_id.clone(), password: PASSWORD.into() };
         client.register(request).await?;
@@ -228,6 +252,17 @@ impl Account {
     async fn elsewhere(&self, node: &str) -> anyhow::Result<Client> {
         logged_in(Client::new([node], options(Duration::from_secs(60)))?, &self.user_id).await
     }
+}
+
+/// What one node says stands of these, in order.
+async fn standing_at(node: &str, accounts: &[Account]) -> anyhow::Result<Vec<Standing>> {
+    let mut standing = Vec::new();
+    for account in accounts {
+        let client = account.elsewhere(node).await.with_context(|| format!("asking {node} at the end"))?;
+        standing.extend(list(&client, account.person).await.with_context(|| format!("asking {node}"))?);
+    }
+    standing.sort_unstable();
+    Ok(standing)
 }
 
 async fn logged_in(client: Client, user_id: &str) -> anyhow::Result<Client> {
@@ -256,8 +291,7 @@ async fn work(stage: &Stage, mut account: Account, mut dice: Dice) -> anyhow::Re
     while !stage.stop.load(Ordering::Relaxed) {
         match dice.below(100) {
             0..=59 if account.live.len() < LIVE_MAX => {
-                let today = jiff::Timestamp::now().as_second().div_euclid(86400) * 1440;
-                let start = today + 2 * 1440 + 30 * dice.below(HALF_HOURS).cast_signed();
+                let start = stage.day + 30 * dice.below(HALF_HOURS).cast_signed();
                 let interval = Interval { start, end: start + 30 };
                 let seat = dice.seat();
                 let outcome = ask(stage, &account, seat, Command::Reserve { interval }).await?;
@@ -290,7 +324,8 @@ async fn look(stage: &Stage, account: &Account, seat: Seat) {
     match account.client.get_seat(request).await {
         Ok(answer) => {
             let returned_us = stage.recorder.now_us();
-            let mut taken: Vec<Interval> = answer.busy.iter().filter_map(interval_of).collect();
+            let is_todays = |interval: &Interval| (stage.day..stage.day + MINUTES_A_DAY).contains(&interval.start);
+            let mut taken: Vec<Interval> = answer.busy.iter().filter_map(interval_of).filter(is_todays).collect();
             taken.sort_unstable();
             stage.recorder.look(Look { seat, called_us, returned_us, taken });
         }

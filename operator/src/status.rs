@@ -422,15 +422,19 @@ fn conditions(
         reason: if operation.paused { "AsAsked" } else { "NotPaused" },
         message: "",
     };
-    let ready = Said {
-        status: yes_or_no(
-            verdict.outlook == Outlook::Settled
-                && failed.is_none()
-                && status.size.is_none()
-                && (is_led || operation.hibernated),
-        ),
-        reason: verdict.reason,
-        message: why,
+    let is_settled = verdict.outlook == Outlook::Settled
+        && failed.is_none()
+        && status.size.is_none()
+        && (is_led || operation.hibernated);
+    // Nodes know first that all is well; Services give clients to pods that are ready, which the kubelet says later.
+    let is_wanted = |at: &Ordinal| i64::from(at.0) < i64::from(question.spec.replicas);
+    let unready = question.look.pods.iter().filter(|(at, pod)| is_wanted(at) && !pod.is_ready);
+    let unready: Vec<String> = unready.map(|(at, _)| at.to_string()).collect();
+    let not_yet = format!("no Service gives clients to ordinals {} yet: their pods are not ready", unready.join(", "));
+    let ready = if is_settled && !operation.hibernated && !unready.is_empty() {
+        Said { status: "False", reason: "PodsNotReady", message: &not_yet }
+    } else {
+        Said { status: yes_or_no(is_settled), reason: verdict.reason, message: why }
     };
     let said = [
         ("Ready", ready),

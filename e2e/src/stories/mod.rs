@@ -5,6 +5,7 @@ mod machines;
 mod pods;
 mod rules;
 mod size;
+mod surroundings;
 mod upgrades;
 mod volumes;
 
@@ -53,25 +54,46 @@ pub fn all() -> Vec<Story> {
         story("all-deleted", "All pods are deleted at once", |g| Box::pin(pods::all_deleted(g))),
         story("leaders-volume-lost", "The leader's pod and volume are gone", |g| Box::pin(volumes::of_leader(g))),
         story("first-volume-lost", "Pod and volume of ordinal 0 are gone", |g| Box::pin(volumes::of_first(g))),
-        story("majority-lost", "Two of three volumes are gone, and nothing is made up", |g| {
+        story("stale-volume", "A new node finds the volume of another cluster", |g| Box::pin(volumes::of_another(g))),
+        story("majority-lost", "Two of three volumes are gone; nothing is made up, and what is approved is done", |g| {
             Box::pin(volumes::of_majority(g))
         }),
+        story("restored", "All volumes are gone, and a backup is restored", |g| Box::pin(volumes::of_all(g))),
         story("one-to-five", "One node becomes three and five, and one again", |g| Box::pin(size::one_to_five(g))),
+        story("unschedulable", "Two more nodes are wanted, and no machine takes them", |g| {
+            Box::pin(size::nowhere_to_go(g))
+        }),
         story("bad-image", "An image that does not start is given up, and another rolled out", |g| {
             Box::pin(upgrades::bad_image(g))
         }),
         story("upgrade", "The release is upgraded and rolled back, its size changed by hand before", |g| {
             Box::pin(upgrades::release(g))
         }),
+        story("mixed", "Nodes of two images work together, and the newer one is rolled back", |g| {
+            Box::pin(upgrades::mixed(g))
+        }),
         story("hibernate", "All nodes are put to sleep and woken", |g| Box::pin(size::hibernate(g))),
         story("operator-killed", "Operators are killed while the cluster grows", |g| {
             Box::pin(upgrades::operator_killed(g))
+        }),
+        story("operator-upgraded", "The operator is another, and no node is restarted for that", |g| {
+            Box::pin(upgrades::operator_upgraded(g))
+        }),
+        story("certificates", "The authority that signs for the nodes is followed by another", |g| {
+            Box::pin(surroundings::keys_changed(g))
+        }),
+        story("postgres", "The database is killed, is away, and comes back", |g| {
+            Box::pin(surroundings::database_killed(g))
         }),
         story("status-erased", "The status of the object is erased", |g| Box::pin(rules::status_erased(g))),
         story("rules", "What makes no sense is refused by the API server", |g| Box::pin(rules::refused(g))),
         story("backup", "Backups are saved while clients book", |g| Box::pin(rules::backup(g))),
         story("namespace", "The namespace is deleted, with the quorum lost", |g| Box::pin(rules::namespace_deleted(g))),
         story("drain", "Each machine is drained in turn", |g| Box::pin(pods::drained(g))),
+        machines("process-killed", "The leader's process is killed in its container", |g| {
+            Box::pin(pods::process_killed(g))
+        }),
+        machines("names-late", "No name is known while it is installed", |g| Box::pin(surroundings::names_late(g))),
         machines("power-loss", "The leader's machine loses power, and comes back", |g| {
             Box::pin(machines::power_loss(g))
         }),

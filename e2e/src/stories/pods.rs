@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Pod;
+
 use crate::ground::Ground;
-use crate::library::{Library, PATIENCE, with_cluster};
+use crate::library::{Library, PATIENCE, pod_name, with_cluster};
 use crate::report::Figure;
+use crate::wait::until;
 use crate::workload::Workload;
 
 /// Of what is measured more than once.
@@ -57,6 +60,33 @@ pub async fn leader_killed(ground: Arc<Ground>) -> anyhow::Result<Vec<Figure>> {
         finish(work, vec![gap("the leader killed", &gaps, Duration::from_secs(2))]).await
     })
     .await
+}
+
+/// `kill -9`: the container is started again in the same pod, and finds its volume as the node left it.
+pub async fn process_killed(ground: Arc<Ground>) -> anyhow::Result<Vec<Figure>> {
+    with_cluster(ground, "process-killed", 3, async |it| {
+        let uids = it.pod_uids(3).await?;
+        let work = it.clients_work().await?;
+        let mut gaps = Vec::new();
+        for _ in 0..3 {
+            let leader = pod_name(it.leader().await?);
+            let restarts = restarts_of(it.pods().get_opt(&leader).await?.as_ref());
+            let from_us = work.now_us();
+            it.ground.kill_processes(&it.namespace, &leader).await?;
+            let is_again = |pod: Option<&Pod>| restarts_of(pod) > restarts;
+            until(&it.pods(), &leader, PATIENCE, "started again", is_again).await?;
+            back(it, &work).await?;
+            gaps.push(work.longest_gap_since(from_us));
+        }
+        anyhow::ensure!(it.pod_uids(3).await? == uids, "a pod was made anew for it");
+        finish(work, vec![gap("the leader's process killed", &gaps, Duration::from_secs(2))]).await
+    })
+    .await
+}
+
+fn restarts_of(pod: Option<&Pod>) -> i32 {
+    let containers = pod.and_then(|pod| pod.status.as_ref()?.container_statuses.as_ref());
+    containers.into_iter().flatten().map(|container| container.restart_count).sum()
 }
 
 pub async fn all_deleted(ground: Arc<Ground>) -> anyhow::Result<Vec<Figure>> {

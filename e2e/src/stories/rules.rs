@@ -1,54 +1,94 @@
 //! What the API server refuses, objects that are not as they were left, and what is done on a schedule.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::batch::v1::Job;
-use kube::Api;
+use carrel_operator::crd;
 use kube::api::{Patch, PatchParams};
-use kube::runtime::conditions;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::pods::finish;
 use crate::ground::Ground;
+use crate::jobs::SCHEDULED;
 use crate::library::{PATIENCE, with_cluster, with_namespace};
 use crate::report::Figure;
-use crate::wait::until;
 
+/// Every rule of both definitions, broken once.
 pub async fn refused(ground: Arc<Ground>) -> anyhow::Result<Vec<Figure>> {
     with_cluster(ground, "rules", 1, async |it| {
-        let image = "localhost/carrel:1";
-        let cases = [
-            (json!({ "image": image, "replicas": 2 }), "replicas must be 1, 3, 5 or 7"),
-            (json!({ "image": image, "disruption": { "maxConcurrent": 2 } }), "at most what the voters bear"),
-            (json!({ "image": image, "storage": { "size": "much" } }), "size must be a quantity above zero"),
-            (json!({ "image": image, "raft": { "heartbeatMs": 100 } }), "heartbeatMs must be less than half"),
-            (json!({ "image": image, "tls": { "mode": "Secret" } }), "mode Secret needs peersSecret"),
-            (json!({ "image": image, "tls": { "clientsMode": "Secret" } }), "clientsMode Secret needs clientsSecret"),
-            (
-                json!({ "image": image, "tls": { "mode": "Disabled", "clientsMode": "Operator" } }),
-                "clientsMode Operator needs mode Operator",
-            ),
-            (json!({}), "spec.image"),
-        ];
-        let mut count = 0;
-        for (spec, words) in &cases {
-            it.is_refused(spec.clone(), words).await?;
-            count += 1;
+        let mut told = BTreeSet::new();
+        for (spec, words) in [
+            (json!({ "replicas": 2 }), "replicas must be 1, 3, 5 or 7"),
+            (json!({ "disruption": { "maxConcurrent": 2 } }), "at most what the voters bear"),
+            (json!({ "storage": { "size": "much" } }), "size must be a quantity above zero"),
+            (json!({ "raft": { "heartbeatMs": 100 } }), "heartbeatMs must be less than half"),
+            (json!({ "tls": { "mode": "Secret" } }), "mode Secret needs peersSecret"),
+            (json!({ "tls": { "clientsMode": "Secret" } }), "clientsMode Secret needs clientsSecret"),
+            (json!({ "tls": { "mode": "Disabled", "clientsMode": "Operator" } }), "clientsMode Operator needs"),
+            (json!({ "observability": { "otlpEndpoint": "collector:4317" } }), "otlpEndpoint must begin with"),
+            (json!({ "image": null }), "spec.image"),
+        ] {
+            it.is_refused("refused", spec, words).await?;
+            told.insert(words);
         }
-        let changes = [
+        for name in ["1st", "a-name-that-is-longer-than-forty-characters"] {
+            let words = "metadata.name names Services";
+            it.is_refused(name, json!({}), words).await?;
+            told.insert(words);
+        }
+        for (spec, words) in [
             (json!({ "storage": { "size": "1Mi" } }), "size cannot shrink"),
-            (json!({ "storage": { "className": "other" } }), "className cannot change"),
+            (json!({ "storage": { "className": "other" } }), "storage.className cannot change"),
             (json!({ "tls": { "mode": "Disabled" } }), "tls.mode cannot change"),
-        ];
-        for (spec, words) in &changes {
-            let said = it.ask_for(spec.clone()).await.err().map(|error| format!("{error:#}")).unwrap_or_default();
-            anyhow::ensure!(said.contains(words), "{spec}: {said:?} has no word of {words:?}");
-            count += 1;
+        ] {
+            says(it.ask_for(spec).await, words)?;
+            told.insert(words);
         }
-        Ok(vec![Figure::seen("refused with a reason", format!("{count} of {count}"))])
+        it.ask_for(json!({ "operation": { "hibernated": true } })).await?;
+        says(it.scale(3).await, "replicas cannot change while the cluster hibernates")?;
+        told.insert("replicas cannot change while the cluster hibernates");
+        it.ask_for(json!({ "operation": { "hibernated": false } })).await?;
+        for (spec, words) in [
+            (json!({ "approve": "another" }), "what was approved stays approved"),
+            (json!({ "cluster": "another" }), "a recovery is of one cluster"),
+            (json!({ "backup": { "claim": "c", "path": "p" } }), "what a recovery begins with cannot change"),
+            (json!({ "backup": { "claim": "c", "path": "/p" } }), "path must be below the claim"),
+        ] {
+            says(it.change_recovery(spec).await, words)?;
+            told.insert(words);
+        }
+        for message in messages() {
+            anyhow::ensure!(told.iter().any(|words| message.contains(words)), "nobody breaks the rule {message:?}");
+        }
+        Ok(vec![Figure::seen("rules, each of them broken once and said to be", told.len().to_string())])
     })
     .await
+}
+
+fn says(outcome: anyhow::Result<()>, words: &str) -> anyhow::Result<()> {
+    let said = outcome.err().map(|error| format!("{error:#}")).unwrap_or_default();
+    anyhow::ensure!(said.contains(words), "{said:?} has no word of {words:?}");
+    Ok(())
+}
+
+/// What the rules of the definitions say to those who break them.
+fn messages() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut left: Vec<Value> = crd::definitions()
+        .into_iter()
+        .map(|(_, definition)| serde_json::to_value(definition).expect("plain data"))
+        .collect();
+    while let Some(value) = left.pop() {
+        let rules = value.get("x-kubernetes-validations").and_then(Value::as_array);
+        found.extend(rules.into_iter().flatten().filter_map(|rule| rule["message"].as_str().map(ToOwned::to_owned)));
+        match value {
+            Value::Object(fields) => left.extend(fields.into_iter().map(|(_, value)| value)),
+            Value::Array(values) => left.extend(values),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    found
 }
 
 /// The status is a memory, and the nodes know better.
@@ -79,22 +119,14 @@ pub async fn namespace_deleted(ground: Arc<Ground>) -> anyhow::Result<Vec<Figure
     .await
 }
 
-/// As the schedule would, but now.
 pub async fn backup(ground: Arc<Ground>) -> anyhow::Result<Vec<Figure>> {
     with_namespace(ground, "backup", async |it| {
-        it.install(&["--set", "backup.schedule=0 0 1 1 *", "--set", "backup.keep=2"]).await?;
+        it.install(&SCHEDULED).await?;
         it.is_whole(3).await?;
         let work = it.clients_work().await?;
-        let jobs: Api<Job> = Api::namespaced(it.ground.kube.clone(), &it.namespace);
         let mut said = String::new();
         for number in 0..3 {
-            let name = format!("now-{number}");
-            let from = ["create", "job", "--from=cronjob/library-backup", &name];
-            it.ground.kubectl(&[&["-n", &it.namespace][..], &from].concat()).await?;
-            until(&jobs, &name, PATIENCE, "done", conditions::is_job_completed()).await?;
-            let job = format!("job/{name}");
-            said = it.ground.kubectl(&["-n", &it.namespace, "logs", &job]).await?;
-            anyhow::ensure!(said.contains("whole"), "the backup was not read back: {said}");
+            said = it.save_backup(&format!("now-{number}")).await?.said;
         }
         let size = said.lines().find_map(|line| line.strip_prefix("Size")).unwrap_or_default().trim().to_owned();
         finish(work, vec![Figure::seen("saved under load, and read back", size)]).await

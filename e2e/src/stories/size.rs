@@ -68,3 +68,39 @@ pub async fn hibernate(ground: Arc<Ground>) -> anyhow::Result<Vec<Figure>> {
     })
     .await
 }
+
+/// Two more are wanted, and no machine takes them: those there are go on, and after a while it is given up.
+pub async fn nowhere_to_go(ground: Arc<Ground>) -> anyhow::Result<Vec<Figure>> {
+    with_cluster(ground, "unschedulable", 3, async |it| {
+        it.ask_for(json!({ "progressDeadlineSeconds": 30 })).await?;
+        let work = it.clients_work().await?;
+        let machines = it.ground.machines().await?;
+        let (said, given_up) = it
+            .while_cordoned(&machines, async || {
+                let began = Instant::now();
+                it.scale(5).await?;
+                it.is_decided("No machine fits pod library-").await?;
+                let said = began.elapsed();
+                work.goes_on(50, PATIENCE).await?;
+                it.has_condition("Degraded", "True", Some("ScalingFailed")).await?;
+                let given_up = began.elapsed();
+                let voters = it.cluster().await?.status.and_then(|status| status.quorum).map(|quorum| quorum.voters);
+                anyhow::ensure!(voters == Some(3), "{voters:?} vote, where there are three machines' worth");
+                work.goes_on(50, PATIENCE).await?;
+                Ok((said, given_up))
+            })
+            .await?;
+        // Whoever makes room asks for it anew.
+        it.ask_for(json!({ "progressDeadlineSeconds": 900, "replicas": 3 })).await?;
+        it.is_whole(3).await?;
+        it.scale(5).await?;
+        it.is_whole(5).await?;
+        work.goes_on(50, PATIENCE).await?;
+        let figures = vec![
+            Figure::seen("until it says that no machine fits", format!("{:.1} s", said.as_secs_f64())),
+            Figure::seen("until it is given up", format!("{:.1} s", given_up.as_secs_f64())),
+        ];
+        finish(work, figures).await
+    })
+    .await
+}

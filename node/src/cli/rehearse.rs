@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 use carrel_proto::client::{Client, ClientError, Options, new_request_id};
@@ -23,6 +24,10 @@ const HOURS: i64 = 7 * 24;
 const LENGTHS_MINUTES: [i64; 4] = [60, 120, 30, 240];
 /// Seats that are tried for one interval: those of one area are refused alike, and areas differ.
 const SEATS_TRIED: usize = 3;
+/// Names are asked again after so long.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+type Nodes = BTreeMap<SocketAddr, Client>;
 
 /// Try the whole cluster out: book as an account made for it, read that from every node, undo all of it
 ///
@@ -34,13 +39,20 @@ pub(super) struct Rehearse {
     /// Fail if fewer nodes than this answer
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     nodes: u32,
+
+    /// Wait so long for that many to be there: a name has addresses only once nodes take clients
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=3600))]
+    within: u64,
 }
 
 pub(super) async fn run(context: &Context, rehearse: &Rehearse) -> Result<(), Failure> {
-    let nodes = nodes(context).await?;
-    if nodes.len() < rehearse.nodes as usize {
-        return Err(anyhow!("{} nodes are there, of {} at least", nodes.len(), rehearse.nodes).into());
-    }
+    let until = Instant::now() + Duration::from_secs(rehearse.within);
+    let nodes = loop {
+        match enough(nodes(context).await, rehearse.nodes as usize) {
+            Err(_) if Instant::now() < until => tokio::time::sleep(ASK_AGAIN_AFTER).await,
+            found => break found?,
+        }
+    };
     let user_id = format!("rehearsal-{}", &new_request_id()[..8]);
     let password = new_request_id();
     let anonymous = context.anonymous();
@@ -65,12 +77,20 @@ pub(super) async fn run(context: &Context, rehearse: &Rehearse) -> Result<(), Fa
     print(&format!("Booked {seat}, read it from {} ({}), undone.", counted(nodes.len()), addresses.join(", ")))
 }
 
+fn enough(found: Result<Nodes, Failure>, wanted: usize) -> Result<Nodes, Failure> {
+    let nodes = found?;
+    if nodes.len() < wanted {
+        return Err(anyhow!("{} nodes are there, of {wanted} at least", nodes.len()).into());
+    }
+    Ok(nodes)
+}
+
 fn counted(nodes: usize) -> String {
     if nodes == 1 { "1 node".to_owned() } else { format!("{nodes} nodes") }
 }
 
 /// One client for each address behind the endpoints.
-async fn nodes(context: &Context) -> Result<BTreeMap<SocketAddr, Client>, Failure> {
+async fn nodes(context: &Context) -> Result<Nodes, Failure> {
     let mut nodes = BTreeMap::new();
     let mut troubles = Vec::new();
     for endpoint in context.anonymous().endpoints() {
@@ -98,7 +118,7 @@ async fn nodes(context: &Context) -> Result<BTreeMap<SocketAddr, Client>, Failur
 
 async fn book_and_cancel(
     own: &Client,
-    nodes: &BTreeMap<SocketAddr, Client>,
+    nodes: &Nodes,
     token: &str,
 ) -> anyhow::Result<v1::Reservation> {
     let reservation = book(own).await?;

@@ -87,6 +87,20 @@ async fn an_image_whose_first_node_votes_but_takes_no_clients_goes_no_further() 
 }
 
 #[tokio::test]
+async fn nodes_that_are_well_and_take_no_clients_yet_are_not_ready() {
+    let mut object = crate::world::wanted(3);
+    object["spec"]["image"] = json!("carrel:shy");
+    let mut world = World::with(object).await;
+    world.run(40).await;
+    assert_eq!(world.nodes.voters().len(), 3);
+    assert!(world.is("Available", "True"));
+    assert_eq!(world.condition("Ready"), ("False".to_owned(), "PodsNotReady".to_owned()));
+    world.change(|spec| spec["image"] = json!("carrel:1"));
+    world.settle().await;
+    assert!(world.is("Ready", "True"));
+}
+
+#[tokio::test]
 async fn a_first_image_that_does_not_start_is_mended_by_another() {
     let mut object = crate::world::wanted(3);
     object["spec"]["image"] = json!("carrel:missing");
