@@ -31,7 +31,7 @@ images: build ## localhost/carrel and localhost/carrel-postgres, with buildah, p
 load: ## Puts the images where kind, minikube or localkube finds them, whichever is there
 	images/load.sh
 
-e2e: build ## Stories on a real Kubernetes: KUBECONFIG, else kind, else localkube; STORIES="install roll" tells only those
+e2e: deps ## Stories on a real Kubernetes: KUBECONFIG, else kind, else localkube; STORIES="install roll", or --short
 	e2e/run.sh $(or $(STORIES),--report docs/reports/e2e.md)
 
 verify: deps ## Reads only: formatting, lints, structure, generated files
@@ -49,12 +49,15 @@ fix: deps ## Writes: formatting, the lints that mend themselves, generated files
 figures: deps ## Every figure measured and kept in docs/reports/; TABLE=failover for one of them
 	sh node/benches/figures.sh $(TABLE)
 
-deps: ## What the machine needs besides this checkout: Rust, a C compiler, Postgres. Silent when all is there
+deps: ## What the machine needs besides this checkout: Rust, a C compiler, Postgres, Go. Silent when all is there
 	@command -v cc >/dev/null || { \
 	  echo "Installing gcc, which links Rust programs and compiles what the fault suite puts under them."; \
 	  $$(test "$$(id -u)" = 0 || echo sudo) sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq gcc libc6-dev'; }
 	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || { \
 	  echo "Installing Postgres, which the tests and carrel demo --postgres start for themselves."; \
 	  $$(test "$$(id -u)" = 0 || echo sudo) sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql'; }
+	@command -v go >/dev/null || { \
+	  echo "Installing Go, which builds Helm, and Kubernetes where there is none."; \
+	  $$(test "$$(id -u)" = 0 || echo sudo) sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends golang-go'; }
 	@command -v cargo >/dev/null || { \
 	  echo "Rust is missing: install it with rustup, see https://rustup.rs"; exit 1; }

@@ -30,6 +30,15 @@ case $profile in
   *) echo "run.sh: $profile is neither release nor debug" >&2; exit 2 ;;
 esac
 stories=$target/$profile/carrel-e2e
+ground=localkube
+if [[ -n ${KUBECONFIG:-} ]]; then
+  ground=given
+elif command -v kind >/dev/null && { command -v docker || command -v podman; } >/dev/null; then
+  ground=kind
+else
+  # What builds images, too.
+  $localkube deps
+fi
 helm=$(e2e/tools/helm.sh "${CARREL_E2E_HELM_VERSION:-4}")
 images/build.sh "$programs"
 # The same, under another name: what is rolled out is another image to Kubernetes.
@@ -39,9 +48,9 @@ for engine in buildah podman docker; do command -v $engine >/dev/null && break; 
 $engine tag "localhost/carrel:$version" "$next"
 
 inside=()
-if [[ -n ${KUBECONFIG:-} ]]; then
+if [[ $ground = given ]]; then
   images/load.sh "${images[@]}" "$next"
-elif command -v kind >/dev/null && { command -v docker || command -v podman; } >/dev/null; then
+elif [[ $ground = kind ]]; then
   export KUBECONFIG=$target/e2e/kind.kubeconfig
   mkdir -p "$(dirname "$KUBECONFIG")"
   kind create cluster --name carrel-e2e --config manifests/kind/cluster.yaml --kubeconfig "$KUBECONFIG"
@@ -56,8 +65,8 @@ elif command -v kind >/dev/null && { command -v docker || command -v podman; } >
     'mount --bind "$0" /etc/resolv.conf && exec "$@"' "$(dirname "$KUBECONFIG")/resolv.conf")
 else
   if ! $localkube is-up; then
-    $localkube up 3
     ends+=("$localkube down")
+    $localkube up 3
   fi
   unset KUBECONFIG
   images/load.sh "${images[@]}" "$next"

@@ -13,7 +13,9 @@ use serde_json::json;
 use crate::library::{Library, PATIENCE};
 use crate::wait::until;
 
+/// Of three nodes, the last of which leaves the volume: a node looks only at what belongs to its own ordinal.
 const OTHER: &str = "other";
+const OTHERS_LAST: &str = "other-2";
 
 impl Library {
     /// Another cluster of the same namespace was there and is gone; the name of the volume it has left.
@@ -22,7 +24,7 @@ impl Library {
         let other: CarrelCluster = serde_json::from_value(json!({
             "apiVersion": "carrel.dev/v1alpha1", "kind": "CarrelCluster",
             "metadata": { "name": OTHER, "namespace": self.namespace },
-            "spec": { "image": image, "replicas": 1 },
+            "spec": { "image": image, "replicas": 3 },
         }))?;
         self.clusters().create(&PostParams::default(), &other).await?;
         let stands = |cluster: Option<&CarrelCluster>| {
@@ -31,11 +33,11 @@ impl Library {
         };
         until(&self.clusters(), OTHER, PATIENCE, "there", stands).await?;
         let claims: Api<PersistentVolumeClaim> = self.api();
-        let claim = format!("data-{OTHER}-0");
+        let claim = format!("data-{OTHERS_LAST}");
         let claimed = claims.get(&claim).await?;
         let volume = claimed.spec.as_ref().and_then(|spec| spec.volume_name.clone()).context("its volume is bound")?;
         self.volumes().patch(&volume, &PatchParams::default(), &reclaim("Retain")).await?;
-        let pod: Pod = self.pods().get(&format!("{OTHER}-0")).await?;
+        let pod: Pod = self.pods().get(OTHERS_LAST).await?;
         self.clusters().delete(OTHER, &DeleteParams::default()).await?;
         let uid = pod.uid().unwrap_or_default();
         until(&self.pods(), &pod.name_any(), PATIENCE, "gone", is_deleted(&uid)).await?;
@@ -51,7 +53,8 @@ impl Library {
         let free = Patch::Merge(json!({ "spec": { "claimRef": null } }));
         let freed = self.volumes().patch(volume, &PatchParams::default(), &free).await?;
         let spec = freed.spec.context("a volume has a spec")?;
-        let size = spec.capacity.as_ref().and_then(|capacity| capacity.get("storage")).context("a volume has a size")?;
+        let size =
+            spec.capacity.as_ref().and_then(|capacity| capacity.get("storage")).context("a volume has a size")?;
         let wanted: PersistentVolumeClaim = serde_json::from_value(json!({
             "metadata": { "name": claim, "namespace": self.namespace },
             "spec": {

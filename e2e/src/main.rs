@@ -14,6 +14,7 @@ mod workload;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Parser;
@@ -55,7 +56,7 @@ struct Cli {
     #[arg(long, env = "CARREL_E2E_LOCALKUBE", value_name = "PROGRAM")]
     localkube: Option<PathBuf>,
 
-    /// Write what was measured here
+    /// Write what was measured here; what it says of stories that are not told now stays
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 
@@ -87,33 +88,37 @@ async fn main() -> anyhow::Result<ExitCode> {
         (names, _) => names.iter().any(|name| name == story.name),
     };
     let ground = Ground::new(&cli).await?;
-    let mut report = Report::new(&ground).await?;
+    let mut report = Report::new(&ground, all.iter().map(|story| story.name).collect()).await?;
     for story in all.iter().filter(is_asked_for) {
-        if story.needs_localkube && ground.localkube.is_none() {
-            println!("{}: not told, for it does to machines what only localkube can do", story.name);
-            report.add(Told::NotHere { name: story.name, what: story.what });
-            continue;
-        }
         println!("{}: {}", story.name, story.what);
-        let began = Instant::now();
-        let outcome = (story.tell)(ground.clone()).await;
-        let seconds = began.elapsed().as_secs();
-        match outcome {
-            Ok(figures) => {
-                for figure in &figures {
-                    println!("    {figure}");
-                }
-                println!("    told in {seconds} s");
-                report.add(Told::Well { name: story.name, what: story.what, seconds, figures });
-            }
-            Err(error) => {
-                println!("    WENT WRONG after {seconds} s: {error:#}");
-                report.add(Told::Badly { name: story.name, what: story.what, seconds, why: format!("{error:#}") });
-            }
-        }
+        let told = tell(story, &ground).await;
+        report.add(story.name, story.what, &told);
         if let Some(file) = &cli.report {
             report.write(file)?;
         }
     }
     Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn tell(story: &stories::Story, ground: &Arc<Ground>) -> Told {
+    if story.needs_localkube && ground.localkube.is_none() {
+        println!("    not told, for it does to machines what only localkube can do");
+        return Told::NotHere;
+    }
+    let began = Instant::now();
+    let outcome = (story.tell)(ground.clone()).await;
+    let seconds = began.elapsed().as_secs();
+    match outcome {
+        Ok(figures) => {
+            for figure in &figures {
+                println!("    {figure}");
+            }
+            println!("    told in {seconds} s");
+            Told::Well { seconds, figures }
+        }
+        Err(error) => {
+            println!("    WENT WRONG after {seconds} s: {error:#}");
+            Told::Badly { seconds, why: format!("{error:#}") }
+        }
+    }
 }

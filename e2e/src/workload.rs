@@ -118,6 +118,15 @@ fn options(deadline: Duration) -> Options {
     Options { connect_timeout: Duration::from_millis(300), attempt_timeout: Duration::from_millis(1000), deadline }
 }
 
+/// For what costs seconds of a busy machine and is not measured: who registers or logs in has a password hashed.
+pub fn patient() -> Options {
+    Options {
+        connect_timeout: Duration::from_secs(2),
+        attempt_timeout: Duration::from_secs(30),
+        deadline: crate::library::PATIENCE,
+    }
+}
+
 impl Workload {
     /// `season` counts from nought, and is another one for who begins again in the same library.
     pub async fn start(addresses: Addresses, season: u32) -> anyhow::Result<Self> {
@@ -239,7 +248,7 @@ async fn observe(stage: Arc<Stage>, client: Client) {
 
 impl Account {
     async fn open(person: Person, season: u32, endpoints: &[String]) -> anyhow::Result<Self> {
-        let client = Client::new(endpoints, options(Duration::from_secs(60)))?;
+        let client = Client::new(endpoints, patient())?;
         let user_id = format!("person-{season}-{}", person.0);
         let request =
             v1::RegisterRequest { request_id: new_request_id(), user_id: user_id.clone(), password: PASSWORD.into() };
@@ -250,7 +259,7 @@ impl Account {
 
     /// The same person at one node and no other.
     async fn elsewhere(&self, node: &str) -> anyhow::Result<Client> {
-        logged_in(Client::new([node], options(Duration::from_secs(60)))?, &self.user_id).await
+        logged_in(Client::new([node], patient())?, &self.user_id).await
     }
 }
 

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/helm$1"
 bin="${XDG_CACHE_HOME:-$HOME/.cache}/carrel/bin"
 helm="$bin/helm$1-$(cat go.mod go.sum | cksum | cut -d' ' -f1)"
 if [ ! -x "$helm" ]; then
-  command -v go >/dev/null || { echo "Go is missing, which Helm is built with: https://go.dev" >&2; exit 1; }
+  PATH=$(../go.sh):$PATH
   mkdir -p "$bin"
   echo "building Helm $1, once" >&2
   CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$helm.part" "helm.sh/helm/v$1/cmd/helm" >&2

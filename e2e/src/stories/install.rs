@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use carrel_proto::client::{Client, Options, new_request_id};
+use carrel_proto::client::{Client, new_request_id};
 use carrel_proto::v1;
 
 use crate::ground::Ground;
-use crate::library::{Library, PATIENCE, with_namespace};
+use crate::library::{Library, with_namespace};
 use crate::report::Figure;
+use crate::workload::patient;
 
 pub async fn three(ground: Arc<Ground>) -> anyhow::Result<Vec<Figure>> {
     with_namespace(ground, "install", async |it| try_out(it, 3).await).await
@@ -24,7 +25,7 @@ async fn try_out(it: &Library, replicas: u32) -> anyhow::Result<Vec<Figure>> {
     // As it comes, with the sample campus.
     let said = it.install_sample(&["--set", &size]).await?;
     anyhow::ensure!(said.contains("kubectl carrel status library"), "the notes do not say how to go on: {said}");
-    let client = Client::new(it.addresses().nodes, Options { deadline: PATIENCE, ..Options::default() })?;
+    let client = Client::new(it.addresses().nodes, patient())?;
     book(&client).await?;
     let booked = began.elapsed();
     it.is_whole(replicas).await?;

@@ -32,9 +32,12 @@ async fn away(
             it.ground.machine(take, &machine).await?;
             let went_on = work.goes_on(100, PATIENCE).await;
             let longest = work.longest_gap_since(from_us);
+            // Until then what it says of the cluster is what it was before.
+            let noticed = it.has_condition("Degraded", "True", None).await;
             // Whatever became of it: nobody else wants a machine that is away.
             it.ground.machine(give, &machine).await?;
             went_on?;
+            noticed?;
             gaps.push(longest);
             let began = Instant::now();
             back(it, &work).await?;

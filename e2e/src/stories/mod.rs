@@ -55,9 +55,11 @@ pub fn all() -> Vec<Story> {
         story("leaders-volume-lost", "The leader's pod and volume are gone", |g| Box::pin(volumes::of_leader(g))),
         story("first-volume-lost", "Pod and volume of ordinal 0 are gone", |g| Box::pin(volumes::of_first(g))),
         story("stale-volume", "A new node finds the volume of another cluster", |g| Box::pin(volumes::of_another(g))),
-        story("majority-lost", "Two of three volumes are gone; nothing is made up, and what is approved is done", |g| {
-            Box::pin(volumes::of_majority(g))
-        }),
+        story(
+            "majority-lost",
+            "Two of three volumes are gone; nothing is made up, and what is approved is done",
+            |g| Box::pin(volumes::of_majority(g)),
+        ),
         story("restored", "All volumes are gone, and a backup is restored", |g| Box::pin(volumes::of_all(g))),
         story("one-to-five", "One node becomes three and five, and one again", |g| Box::pin(size::one_to_five(g))),
         story("unschedulable", "Two more nodes are wanted, and no machine takes them", |g| {

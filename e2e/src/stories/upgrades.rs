@@ -101,7 +101,7 @@ pub async fn operator_killed(ground: Arc<Ground>) -> anyhow::Result<Vec<Figure>>
     .await
 }
 
-/// The first node runs the next image and has to prove it for longer than the story takes; then nobody wants it any more.
+/// The first node runs the next image and has to prove it for longer than the story takes; then nobody wants it.
 pub async fn mixed(ground: Arc<Ground>) -> anyhow::Result<Vec<Figure>> {
     with_cluster(ground, "mixed", 3, async |it| {
         let work = it.clients_work().await?;

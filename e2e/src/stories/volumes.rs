@@ -126,22 +126,22 @@ pub async fn of_all(ground: Arc<Ground>) -> anyhow::Result<Vec<Figure>> {
 
 /// One that was left over lies where a new node is to have its own.
 pub async fn of_another(ground: Arc<Ground>) -> anyhow::Result<Vec<Figure>> {
-    with_cluster(ground, "stale-volume", 3, async |it| {
+    with_cluster(ground, "stale-volume", 1, async |it| {
         let volume = it.left_over_volume().await?;
         let work = it.clients_work().await?;
-        it.claim_volume("data-library-3", &volume).await?;
-        it.scale(5).await?;
+        it.claim_volume("data-library-2", &volume).await?;
+        it.scale(3).await?;
         it.has_condition("LineageConsistent", "False", Some("ForeignVolume")).await?;
         work.goes_on(100, PATIENCE).await?;
         let status = it.cluster().await?.status.unwrap_or_default();
         let why = status.decision.map(|decision| decision.why).unwrap_or_default();
         // The very words of what it says.
-        for command in ["kubectl delete pvc data-library-3 --wait=false", "kubectl delete pod library-3"] {
+        for command in ["kubectl delete pvc data-library-2 --wait=false", "kubectl delete pod library-2"] {
             anyhow::ensure!(why.contains(command), "{why:?} has no word of {command:?}");
             let words = ["-n", &it.namespace].into_iter().chain(command.split(' ').skip(1));
             it.ground.kubectl(&words.collect::<Vec<_>>()).await?;
         }
-        it.is_whole(5).await?;
+        it.is_whole(3).await?;
         work.goes_on(50, PATIENCE).await?;
         it.forget_volume(&volume).await?;
         finish(work, vec![Figure::seen("what it says of the volume", why)]).await

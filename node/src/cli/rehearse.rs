@@ -116,11 +116,7 @@ async fn nodes(context: &Context) -> Result<Nodes, Failure> {
     Ok(nodes)
 }
 
-async fn book_and_cancel(
-    own: &Client,
-    nodes: &Nodes,
-    token: &str,
-) -> anyhow::Result<v1::Reservation> {
+async fn book_and_cancel(own: &Client, nodes: &Nodes, token: &str) -> anyhow::Result<v1::Reservation> {
     let reservation = book(own).await?;
     for (address, node) in nodes {
         let node = node.clone().with_session(token).context("the session token is no text")?;

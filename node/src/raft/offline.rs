@@ -216,7 +216,7 @@ pub async fn open_backup<P: Platform>(platform: &P, file: &Path) -> Result<(Back
 async fn read<P: Platform>(platform: &P, path: &Path) -> Result<(Backup, Replicated), OfflineError> {
     let bad = |source: BadSnapshot| OfflineError::BadBackup { file: path.to_owned(), source };
     let undecodable = |source: DecodeError| OfflineError::Undecodable { file: path.to_owned(), source };
-    let file = platform.disk().open(path).await.map_err(BadSnapshot::Io).map_err(bad)?;
+    let file = platform.disk().open_to_read(path).await.map_err(BadSnapshot::Io).map_err(bad)?;
     let (frame, mut reader) = FileReader::begin_of_any(&file).await.map_err(bad)?;
     let mut decoder = Decoder::default();
     // A body that does not decode may be one that was cut: the checksums have the first word.

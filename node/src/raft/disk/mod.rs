@@ -29,6 +29,8 @@ pub trait Disk: Clone + Send + Sync + 'static {
     fn list(&self, dir: &Path) -> impl Future<Output = io::Result<Vec<String>>> + Send;
     /// An existing file, for reading and writing.
     fn open(&self, path: &Path) -> impl Future<Output = io::Result<Self::File>> + Send;
+    /// An existing file that may be where nothing can be written, as a backup on a volume that is mounted so.
+    fn open_to_read(&self, path: &Path) -> impl Future<Output = io::Result<Self::File>> + Send;
     /// A new file of so many zeroes, which are on disk when it returns (the name is not). A file of that name is
     /// replaced.
     fn create(&self, path: &Path, zeroed_bytes: u64) -> impl Future<Output = io::Result<Self::File>> + Send;

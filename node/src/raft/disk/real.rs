@@ -55,6 +55,11 @@ impl Disk for RealDisk {
         Ok(RealFile { file, path: path.to_owned() })
     }
 
+    async fn open_to_read(&self, path: &Path) -> io::Result<RealFile> {
+        let file = File::open(path).map_err(|error| told(error, "cannot open", path))?;
+        Ok(RealFile { file, path: path.to_owned() })
+    }
+
     async fn create(&self, path: &Path, zeroed_bytes: u64) -> io::Result<RealFile> {
         let file = OpenOptions::new()
             .read(true)

@@ -350,6 +350,10 @@ impl Disk for SimulatedDisk {
         Ok(SimulatedFile { disk: self.clone(), inode })
     }
 
+    async fn open_to_read(&self, path: &Path) -> io::Result<SimulatedFile> {
+        self.open(path).await
+    }
+
     async fn create(&self, path: &Path, zeroed_bytes: u64) -> io::Result<SimulatedFile> {
         self.wait(Operation::Create).await;
         let mut state = self.state();
