@@ -14,7 +14,7 @@ use tokio::process::Command;
 use crate::Cli;
 
 /// Longer than any command takes that gets anywhere.
-const COMMAND_LIMIT: Duration = Duration::from_secs(300);
+const COMMAND_LIMIT: Duration = Duration::from_secs(600);
 
 pub struct Ground {
     pub kube: Client,

@@ -10,7 +10,7 @@ use anyhow::{Context, bail, ensure};
 use carrel_operator::crd::CarrelCluster;
 use carrel_proto::admin::v1 as admin;
 use carrel_proto::admin::v1::node_status::Role;
-use carrel_proto::client::{Client, Options};
+use carrel_proto::client::Client;
 use futures_util::future::try_join_all;
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -21,7 +21,7 @@ use serde_json::json;
 use crate::dump::dump;
 use crate::ground::Ground;
 use crate::wait::until;
-use crate::workload::{Addresses, Workload};
+use crate::workload::{Addresses, Workload, patient};
 
 /// Name of every release: namespaces keep them apart.
 pub const NAME: &str = "library";
@@ -32,7 +32,9 @@ const PROVING: &str = "disruption.provingSeconds=5";
 /// No cluster has more slots in any story.
 const SLOTS: u32 = 5;
 /// What any one thing may take on a machine that does much else.
-pub const PATIENCE: Duration = Duration::from_secs(240);
+pub const PATIENCE: Duration = Duration::from_secs(420);
+/// Nodes are asked again after so long.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 pub struct Library {
     pub ground: Arc<Ground>,
@@ -315,10 +317,18 @@ impl Library {
 
     /// The ordinal that leads, as the nodes say now.
     pub async fn leader(&self) -> anyhow::Result<u32> {
-        let client = Client::new(self.addresses().nodes, Options { deadline: PATIENCE, ..Options::default() })?;
-        let status = client.get_status(admin::GetStatusRequest { local: false }).await?;
-        let leader = status.nodes.iter().find(|node| node.role() == Role::Leader);
-        leader.map(|node| node.ordinal).context("nobody leads")
+        let client = Client::new(self.addresses().nodes, patient())?;
+        let until = Instant::now() + PATIENCE;
+        let mut tick = tokio::time::interval(ASK_AGAIN_AFTER);
+        loop {
+            tick.tick().await;
+            let status = client.get_status(admin::GetStatusRequest { local: false }).await?;
+            if let Some(leader) = status.nodes.iter().find(|node| node.role() == Role::Leader) {
+                return Ok(leader.ordinal);
+            }
+            // Between two of them.
+            ensure!(Instant::now() < until, "nobody leads");
+        }
     }
 
     pub async fn some_follower(&self, replicas: u32) -> anyhow::Result<u32> {

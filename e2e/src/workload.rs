@@ -17,6 +17,7 @@ use carrel_proto::client::{Client, ClientError, Options, new_request_id};
 use carrel_proto::v1;
 use tokio::task::JoinSet;
 
+use crate::library::PATIENCE;
 use crate::report::Figure;
 
 const PASSWORD: &str = "correct horse battery";
@@ -123,7 +124,7 @@ pub fn patient() -> Options {
     Options {
         connect_timeout: Duration::from_secs(2),
         attempt_timeout: Duration::from_secs(30),
-        deadline: crate::library::PATIENCE,
+        deadline: PATIENCE,
     }
 }
 
