@@ -20,6 +20,8 @@ pub struct Ground {
     pub kube: Client,
     pub helm: PathBuf,
     pub chart: PathBuf,
+    /// Values besides those that a story asks for.
+    pub set: Vec<String>,
     pub tag: String,
     pub next_tag: String,
     pub localkube: Option<PathBuf>,
@@ -35,6 +37,7 @@ impl Ground {
             kube,
             helm: cli.helm.clone(),
             chart: cli.chart.clone(),
+            set: cli.set.clone(),
             tag: cli.tag.clone(),
             next_tag: cli.next_tag.clone(),
             localkube: cli.localkube.clone(),

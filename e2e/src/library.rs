@@ -130,6 +130,7 @@ impl Library {
         let operator = format!("operator.image.tag={}", self.ground.tag);
         args.extend(["--set", &tag, "--set", &operator, "--set", "postgres.dev.enabled=false"]);
         args.extend(["--set", PROVING]);
+        args.extend(self.ground.set.iter().flat_map(|value| ["--set", value]));
         args.extend(before);
         args.extend(more);
         self.ground.helm(&args).await

@@ -44,6 +44,10 @@ struct Cli {
     #[arg(long, value_name = "DIR", default_value = "charts/carrel")]
     chart: PathBuf,
 
+    /// Another value for every installation, as Helm takes it
+    #[arg(long, value_name = "NAME=VALUE")]
+    set: Vec<String>,
+
     /// Tag of localhost/carrel in the cluster
     #[arg(long, env = "CARREL_E2E_TAG", value_name = "TAG", default_value = env!("CARGO_PKG_VERSION"))]
     tag: String,

@@ -99,8 +99,10 @@ impl Report {
         let commit = commit.ok().filter(|output| output.status.success());
         let commit = commit.map_or_else(|| "unknown".to_owned(), |o| String::from_utf8_lossy(&o.stdout).trim().into());
         let build = std::env::var("CARREL_E2E_BUILD").unwrap_or_else(|_| "release".to_owned());
-        let ground =
-            format!("commit {commit}, {build} build, Kubernetes {version} on {machines} nodes{kind}, {cores} cores");
+        let set: String = ground.set.iter().map(|value| format!(", {value}")).collect();
+        let ground = format!(
+            "commit {commit}, {build} build, Kubernetes {version} on {machines} nodes{kind}, {cores} cores{set}"
+        );
         Ok(Self { ground, names, sections: BTreeMap::new(), is_good: true })
     }
 

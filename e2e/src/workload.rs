@@ -121,11 +121,7 @@ fn options(deadline: Duration) -> Options {
 
 /// For what costs seconds of a busy machine and is not measured: who registers or logs in has a password hashed.
 pub fn patient() -> Options {
-    Options {
-        connect_timeout: Duration::from_secs(2),
-        attempt_timeout: Duration::from_secs(30),
-        deadline: PATIENCE,
-    }
+    Options { connect_timeout: Duration::from_secs(2), attempt_timeout: Duration::from_secs(30), deadline: PATIENCE }
 }
 
 impl Workload {
