@@ -24,11 +24,12 @@ trap 'kill "${telling:-}" 2>/dev/null; exit 1' INT TERM
 what=(--bin carrel --bin carrel-operator --bin carrel-e2e)
 [[ -z ${CARREL_E2E_PROGRAMS:-} ]] || what=(--bin carrel-e2e)
 case $profile in
-  release) cargo build --locked --release "${what[@]}" ;;
-  # With what the tests depend on, so that nothing they have compiled is compiled again in another form.
-  debug) cargo build --locked --tests "${what[@]}" ;;
+  release) what+=(--release) ;;
+  # In CI after the tests, and with what they depend on, so that nothing they have compiled is compiled in another form.
+  debug) [[ -z ${CI:-} ]] || what+=(--tests) ;;
   *) echo "run.sh: $profile is neither release nor debug" >&2; exit 2 ;;
 esac
+cargo build --locked "${what[@]}"
 stories=$target/$profile/carrel-e2e
 ground=localkube
 if [[ -n ${KUBECONFIG:-} ]]; then
