@@ -9,10 +9,12 @@ pub struct Census {
     pub seats: usize,
     pub accounts: usize,
     pub sessions: usize,
-    /// Everything that ever occupied a seat.
+    /// Everything that occupied a seat and is held.
     pub claims: usize,
     /// Those that occupy one, now or later.
     pub live_claims: usize,
+    /// Those that are in the relational record alone.
+    pub claims_let_go: u64,
     /// People in line.
     pub waits: usize,
     pub items: usize,
@@ -28,8 +30,9 @@ impl State {
             seats: self.catalog.seat_count(),
             accounts: self.accounts.users.iter().flatten().count(),
             sessions: self.accounts.sessions.len(),
-            claims: self.claims.all.len(),
+            claims: self.claims.count(),
             live_claims: self.claims.all.iter().filter(|claim| claim.state.is_blocking()).count(),
+            claims_let_go: self.history.count,
             waits: self.waitlist.waits.values().filter(|wait| wait.state == WaitState::Waiting).count(),
             items: self.inbox.items.len(),
             records: self.records.kept,

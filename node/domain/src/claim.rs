@@ -160,7 +160,8 @@ impl Claim {
 /// A seat's blocking claims by start. Invariant: disjoint.
 pub(crate) type Book = Arc<Vec<Live>>;
 
-/// All claims. Invariant: ids are handed out one after the other, and `all` holds them from `first` on without a gap.
+/// All claims. Invariant: ids are handed out one after the other; `all` has a place for each from `first` on, and those
+/// are empty whose claims were let go.
 #[derive(Clone, Debug)]
 pub(crate) struct Claims {
     pub first: u64,
@@ -183,6 +184,29 @@ impl Claims {
 
     pub fn get_mut(&mut self, id: ClaimId) -> Option<&mut Claim> {
         self.all.get_mut(usize::try_from(id.0.checked_sub(self.first)?).ok()?)
+    }
+
+    /// Those that are held, from this one on.
+    pub fn from(&self, id: ClaimId) -> impl Iterator<Item = &Claim> {
+        let place = id.0.saturating_sub(self.first);
+        self.all.iter_from(usize::try_from(place).unwrap_or(usize::MAX))
+    }
+
+    /// How many are held.
+    pub fn count(&self) -> usize {
+        self.all.iter().count()
+    }
+
+    pub fn let_go(&mut self, id: ClaimId) {
+        if let Some(place) = id.0.checked_sub(self.first).and_then(|place| usize::try_from(place).ok()) {
+            self.all.take(place);
+        }
+    }
+
+    /// The oldest that is held; if there is none, the one that will be made next. Unlike `first` it does not depend on
+    /// how this state came to be.
+    pub fn oldest(&self) -> ClaimId {
+        self.all.first_from(0).map_or_else(|| self.next_id(), |(_, claim)| claim.id)
     }
 
     pub fn next_id(&self) -> ClaimId {

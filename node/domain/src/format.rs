@@ -4,6 +4,9 @@
 //! a postcard [`Part`], in a fixed order: what can be derived (books, deadlines, lines) is not in it. The same state
 //! always gives the same bytes, so their hash is the state's. Golden files in `tests/golden/` hold what released
 //! versions wrote.
+//!
+//! Everything is written in the lowest version that can say it. So a cluster in which nobody has used yet what is new
+//! goes on with nodes of the release before, and one that comes later says which release it needs.
 
 use std::sync::Arc;
 
@@ -15,6 +18,7 @@ use crate::account::{Live, Session, User};
 use crate::catalog::Catalog;
 use crate::claim::Claim;
 use crate::deadline::Due;
+use crate::history::{History, PseudonymSecret};
 use crate::id::{BranchId, Position, RequestId, TokenDigest, UserId};
 use crate::import::KeptDay;
 use crate::inbox::{Item, Stream};
@@ -26,10 +30,16 @@ use crate::state::State;
 use crate::time::Interval;
 use crate::waitlist::{Wait, WaitState};
 
-/// Of requests and answers.
-pub const MESSAGE_VERSION: u8 = 2;
-/// Of snapshots.
-pub const SNAPSHOT_VERSION: u8 = 2;
+/// What this release knows beyond the first one, for those who decide whether something new may enter the log: see
+/// [`Action::level`](crate::request::Action::level).
+pub const LEVEL: u32 = 1;
+
+/// Of requests and answers, the newest and the one before it.
+pub const MESSAGE_VERSION: u8 = 3;
+const MESSAGE_VERSION_OF_LEVEL_0: u8 = 2;
+/// Of snapshots, the newest and the one before it: which has every claim there ever was.
+pub const SNAPSHOT_VERSION: u8 = 3;
+const SNAPSHOT_VERSION_OF_LEVEL_0: u8 = 2;
 /// Parts are collected into chunks of about this size: small enough to encode between two breaths.
 const CHUNK_BYTES: usize = 64 * 1024;
 
@@ -47,21 +57,39 @@ pub enum DecodeError {
     Inconsistent(&'static str),
 }
 
-/// A request or an answer, as bytes.
+/// A request or an answer that the first release knows, as bytes.
 #[must_use]
 pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
-    postcard::to_extend(message, vec![MESSAGE_VERSION]).expect("memory is the only thing that encoding needs")
+    encode_at(0, message)
+}
+
+/// One that releases from this level on know.
+#[must_use]
+pub fn encode_at<T: Serialize>(level: u32, message: &T) -> Vec<u8> {
+    let version = if level == 0 { MESSAGE_VERSION_OF_LEVEL_0 } else { MESSAGE_VERSION };
+    postcard::to_extend(message, vec![version]).expect("memory is the only thing that encoding needs")
 }
 
 /// # Errors
 /// If the bytes are of another version, cut short, or not such a message.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    match take_first(bytes)? {
+        (message, []) => Ok(message),
+        (_, _) => Err(DecodeError::TrailingBytes),
+    }
+}
+
+/// What a message begins with, whatever follows.
+pub(crate) fn decode_first<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    take_first(bytes).map(|(first, _)| first)
+}
+
+fn take_first<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), DecodeError> {
     match bytes.split_first() {
         None => Err(DecodeError::Empty),
-        Some((&MESSAGE_VERSION, body)) => match postcard::take_from_bytes(body).map_err(DecodeError::Malformed)? {
-            (message, []) => Ok(message),
-            (_, _) => Err(DecodeError::TrailingBytes),
-        },
+        Some((&(MESSAGE_VERSION | MESSAGE_VERSION_OF_LEVEL_0), body)) => {
+            postcard::take_from_bytes(body).map_err(DecodeError::Malformed)
+        }
         Some((&found, _)) => Err(DecodeError::UnknownVersion { found, known: MESSAGE_VERSION }),
     }
 }
@@ -75,7 +103,7 @@ enum Part {
     /// In order of ids, deleted ones included.
     User(Option<Arc<User>>),
     Session(TokenDigest, Session),
-    /// In order of ids.
+    /// In order of ids, from the first one on that the head names; those in between that are missing were let go.
     Claim(Claim),
     Wait(Arc<Wait>),
     Item(Stream, Position, Arc<Item>),
@@ -91,6 +119,9 @@ enum Part {
     Told(u64, Kept),
     /// Whom somebody has blocked.
     Blocks(UserId, Vec<UserId>),
+    /// Behind all claims: what is in the relational record alone.
+    History { count: u64, through: u64, next_claim: u64 },
+    PseudonymSecret(PseudonymSecret),
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -103,13 +134,15 @@ struct Head {
 
 /// The bytes of a snapshot, in chunks. Takes a clone of the state, so that applying goes on meanwhile.
 pub fn snapshot(state: State) -> impl Iterator<Item = Vec<u8>> + Send + 'static {
+    let is_new = state.history != History::default();
+    let version = if is_new { SNAPSHOT_VERSION } else { SNAPSHOT_VERSION_OF_LEVEL_0 };
     let mut parts = parts(state).peekable();
     let mut first = true;
     std::iter::from_fn(move || {
         parts.peek()?;
         let mut chunk = Vec::with_capacity(CHUNK_BYTES + 4096);
         if std::mem::take(&mut first) {
-            chunk.push(SNAPSHOT_VERSION);
+            chunk.push(version);
         }
         while chunk.len() < CHUNK_BYTES {
             let Some(part) = parts.next() else { break };
@@ -122,11 +155,14 @@ pub fn snapshot(state: State) -> impl Iterator<Item = Vec<u8>> + Send + 'static 
 fn parts(state: State) -> impl Iterator<Item = Part> + Send + 'static {
     let head = Head {
         at: state.at,
-        first_claim: state.claims.first,
+        first_claim: state.claims.oldest().0,
         next_wait: state.waitlist.next,
         presence_key: state.presence_key,
     };
-    let State { catalog, calendar, accounts, claims, waitlist, inbox, records, outbox, .. } = state;
+    let State { catalog, calendar, accounts, claims, waitlist, inbox, records, outbox, history, .. } = state;
+    let next_claim = claims.next_id().0;
+    let History { count, through, pseudonym_secret } = history;
+    let let_go = (count > 0).then_some(Part::History { count, through, next_claim });
     let record = |(owner, id, record): (Owner, RequestId, Record)| Part::Record(owner, id, record);
     [Part::Head(head), Part::Catalog(catalog)]
         .into_iter()
@@ -134,6 +170,8 @@ fn parts(state: State) -> impl Iterator<Item = Part> + Send + 'static {
         .chain(accounts.users.into_values().map(Part::User))
         .chain(accounts.sessions.into_iter().map(|(token, session)| Part::Session(token, session)))
         .chain(claims.all.into_values().map(Part::Claim))
+        .chain(let_go)
+        .chain(pseudonym_secret.map(Part::PseudonymSecret))
         .chain(waitlist.waits.into_iter().map(|(_, wait)| Part::Wait(wait)))
         .chain(inbox.items.into_iter().map(|((stream, position), item)| Part::Item(stream, position, item)))
         .chain(inbox.let_go.into_iter().map(|(stream, position)| Part::LetGo(stream, position)))
@@ -173,7 +211,7 @@ impl SnapshotReader {
         let mut rest = pending.as_slice();
         if self.progress == Progress::Version {
             let Some((&found, body)) = rest.split_first() else { return Ok(()) };
-            if found != SNAPSHOT_VERSION {
+            if ![SNAPSHOT_VERSION, SNAPSHOT_VERSION_OF_LEVEL_0].contains(&found) {
                 return Err(DecodeError::UnknownVersion { found, known: SNAPSHOT_VERSION });
             }
             (self.progress, rest) = (Progress::Head, body);
@@ -224,6 +262,13 @@ impl SnapshotReader {
                 state.deadlines.insert((session.expires_at, Due::Session(token)));
             }
             (Progress::Parts, Part::Claim(claim)) => take_claim(state, claim)?,
+            (Progress::Parts, Part::History { count, through, next_claim }) => {
+                let missing = next_claim.checked_sub(state.claims.next_id().0);
+                let missing = missing.ok_or(DecodeError::Inconsistent("claims are newer than the newest"))?;
+                skip_claims(state, missing)?;
+                (state.history.count, state.history.through) = (count, through);
+            }
+            (Progress::Parts, Part::PseudonymSecret(secret)) => state.history.pseudonym_secret = Some(secret),
             (Progress::Parts, Part::Wait(wait)) => take_wait(state, wait),
             (Progress::Parts, Part::Item(stream, position, item)) => take_item(state, stream, position, item),
             (Progress::Parts, Part::Blocks(user, blocked)) => {
@@ -259,9 +304,8 @@ fn take_user(state: &mut State, user: Option<Arc<User>>) -> Result<(), DecodeErr
 }
 
 fn take_claim(state: &mut State, claim: Claim) -> Result<(), DecodeError> {
-    if claim.id != state.claims.next_id() {
-        return Err(DecodeError::Inconsistent("a claim's id is not its place"));
-    }
+    let missing = claim.id.0.checked_sub(state.claims.next_id().0);
+    skip_claims(state, missing.ok_or(DecodeError::Inconsistent("a claim's id is not its place"))?)?;
     if claim.seat.0 as usize >= state.catalog.seat_count() {
         return Err(DecodeError::Inconsistent("a claim is on a seat that does not exist"));
     }
@@ -272,6 +316,15 @@ fn take_claim(state: &mut State, claim: Claim) -> Result<(), DecodeError> {
         state.deadlines.insert((deadline, Due::Claim(claim.id)));
     }
     state.claims.all.push(claim);
+    Ok(())
+}
+
+/// Those that were let go.
+fn skip_claims(state: &mut State, count: u64) -> Result<(), DecodeError> {
+    let too_many = DecodeError::Inconsistent("more claims were let go than there can be");
+    // Ids count up from 1, a few thousand a second at most.
+    let count = usize::try_from(count).ok().filter(|count| *count < 1 << 48).ok_or(too_many)?;
+    state.claims.all.skip(count);
     Ok(())
 }
 

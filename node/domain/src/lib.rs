@@ -43,6 +43,7 @@ pub mod inbox;
 pub mod deadline;
 pub mod record;
 pub mod outbox;
+pub mod history;
 mod import;
 pub mod explain;
 pub mod census;

@@ -16,6 +16,7 @@ use crate::refusal::Refusal;
 use crate::reply::Reply;
 use crate::request::At;
 use crate::state::State;
+use crate::time::Timestamp;
 
 /// Some two hundred megabytes: an hour without the record at several hundred changes a second.
 pub const EVENTS_KEPT_MAX: u64 = 2_000_000;
@@ -73,6 +74,16 @@ impl Outbox {
     pub fn after(&self, index: u64) -> impl Iterator<Item = Result<Told, DecodeError>> + '_ {
         use std::ops::Bound::{Excluded, Unbounded};
         self.kept.range((Excluded(index), Unbounded)).map(|(_, kept)| format::decode(&kept.bytes))
+    }
+
+    /// What happened before this time is in the record, as far as the cluster was told; none: nobody keeps one.
+    pub(crate) fn recorded_before(&self, now: Timestamp) -> Option<Timestamp> {
+        self.through?;
+        match self.kept.get_min() {
+            None => Some(now),
+            // Written by another release, perhaps: then nothing is certain.
+            Some((_, kept)) => Some(format::decode_first::<At>(&kept.bytes).map_or(Timestamp::MIN, |at| at.time)),
+        }
     }
 
     pub(crate) fn keep(&mut self, at: At, events: &[Event]) {

@@ -7,6 +7,7 @@ use crate::account::{PasswordHash, Role};
 use crate::calendar::Day;
 use crate::catalog::Draft;
 use crate::id::{BranchId, ClaimId, Position, RequestId, TokenDigest, UserId, WaitId};
+use crate::history::PseudonymSecret;
 use crate::presence::{PresenceSecret, Proof};
 use crate::text::{MessageText, Slug, Title, UserName};
 use crate::time::{Interval, Timestamp};
@@ -252,6 +253,28 @@ actions! {
         message: Position,
         reason: Title,
     },
+    /// Claims that are over since before a time leave the state: the relational record has everything of entries up
+    /// to `recorded`.
+    LetGo {
+        recorded: u64,
+        before: Timestamp,
+        claims: Vec<ClaimId>,
+    },
+    /// Drawn at random at the edge, once.
+    SetPseudonymKey {
+        secret: PseudonymSecret,
+    },
+}
+
+impl Action {
+    /// From which level on a release knows it: before every node of a cluster has that one, it does not enter the log.
+    #[must_use]
+    pub const fn level(&self) -> u32 {
+        match self {
+            Self::LetGo { .. } | Self::SetPseudonymKey { .. } => 1,
+            _ => 0,
+        }
+    }
 }
 
 /// What somebody wants to book.

@@ -11,6 +11,7 @@ use crate::deadline::{Due, OUTAGE_US};
 use crate::effects::Effects;
 use crate::event::{Actor, Cause, Reason};
 use crate::id::BranchId;
+use crate::history::History;
 use crate::import::KeptDay;
 use crate::inbox::Inbox;
 use crate::outbox::Outbox;
@@ -38,6 +39,7 @@ pub struct State {
     /// None until the first was drawn: nobody can prove anything before.
     pub(crate) presence_key: Option<PresenceKey>,
     pub(crate) outbox: Outbox,
+    pub(crate) history: History,
 }
 
 impl State {
@@ -145,6 +147,10 @@ impl State {
             }
             (Action::SetPresenceKey { secret }, Principal::System) => return self.set_presence_key(None, secret, fx),
             (Action::Projected { through }, Principal::System) => return self.projected(*through, fx),
+            (Action::LetGo { recorded, before, claims }, Principal::System) => {
+                return self.let_go_of_claims(*recorded, *before, claims);
+            }
+            (Action::SetPseudonymKey { secret }, Principal::System) => return Ok(self.set_pseudonym_key(secret)),
             (Action::Register { name, password }, Principal::Anonymous) => return self.register(name, password, fx),
             (Action::StartSession { user, password, token }, Principal::Anonymous) => {
                 return self.start_session(*user, password, *token, fx);
@@ -157,6 +163,8 @@ impl State {
             | Action::FillCalendar { .. }
             | Action::CreateFirstAdmin { .. }
             | Action::Projected { .. }
+            | Action::LetGo { .. }
+            | Action::SetPseudonymKey { .. }
             | Action::Register { .. }
             | Action::StartSession { .. } => Err(Refusal::NotPermitted),
             Action::EndSession => {

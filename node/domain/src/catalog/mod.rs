@@ -102,6 +102,11 @@ impl Catalog {
         &self.policies[id.0 as usize]
     }
 
+    /// Every version of every policy that there ever was.
+    pub(crate) fn every_policy(&self) -> impl Iterator<Item = &Policy> {
+        self.policies.iter().map(Arc::as_ref)
+    }
+
     #[must_use]
     pub fn branch(&self, id: BranchId) -> &Branch {
         &self.branches[id.0 as usize]

@@ -26,10 +26,9 @@ impl State {
         self.claims.all.iter()
     }
 
-    /// The oldest claim that the state may still hold.
     #[must_use]
-    pub fn first_claim(&self) -> ClaimId {
-        ClaimId(self.claims.first)
+    pub fn claim(&self, id: ClaimId) -> Option<&Claim> {
+        self.claims.get(id)
     }
 
     /// The id that the next one will have.

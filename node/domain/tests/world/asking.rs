@@ -3,6 +3,7 @@
 use carrel_domain::account::Role;
 use carrel_domain::catalog::Draft;
 use carrel_domain::claim::Claim;
+use carrel_domain::history::PseudonymSecret;
 use carrel_domain::id::{ClaimId, Position, SeatId, WaitId};
 use carrel_domain::presence::{self, PresenceSecret, Proof};
 use carrel_domain::request::{Action, Behalf, Caller, Closing, GroupSeat, Need, Request, Wish};
@@ -31,6 +32,17 @@ impl World {
             Act::Projected(back) => {
                 let through = self.state.at().index.saturating_sub(*back);
                 return Some(Request::system(Action::Projected { through }));
+            }
+            Act::LetGo(minutes, back) => {
+                let recorded = self.state.at().index.saturating_sub(*back);
+                // Everything: what may not go stays.
+                let claims = (0..=self.state.next_claim().0).map(ClaimId).collect();
+                let before = self.now().plus_us(-minutes * MINUTE_US);
+                return Some(Request::system(Action::LetGo { recorded, before, claims }));
+            }
+            Act::DrawPseudonyms(byte) => {
+                let secret = PseudonymSecret([*byte; 32]);
+                return Some(Request::system(Action::SetPseudonymKey { secret }));
             }
             Act::Register(who) => {
                 let action = Action::Register { name: name(*who), password: password() };

@@ -48,6 +48,9 @@ pub enum Act {
     Tick,
     /// All but the last so many entries are in the relational record.
     Projected(u64),
+    /// Whatever is over for so many minutes, as far as the record has everything but the last so many entries.
+    LetGo(i64, u64),
+    DrawPseudonyms(u8),
     /// A request of before, exactly as it was.
     Again(usize),
     Register(usize),
@@ -116,6 +119,8 @@ pub fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         2 => Just(Act::Tick),
         1 => (0..30u64).prop_map(Act::Projected),
+        2 => (0..90i64, 0..5u64).prop_map(|(minutes, back)| Act::LetGo(minutes, back)),
+        1 => any::<u8>().prop_map(Act::DrawPseudonyms),
         6 => (0..8usize).prop_map(Act::Again),
         1 => (0..NAMES.len()).prop_map(Act::Register),
         1 => Just(Act::LogIn),
