@@ -22,6 +22,8 @@ pub struct Metrics {
     log_entries: IntCounter,
     log_bytes: IntCounter,
     disk_full: IntGauge,
+    claims_held: IntGauge,
+    claims_let_go: IntGauge,
     serving: IntGauge,
     info: IntGaugeVec,
 }
@@ -62,6 +64,8 @@ impl Metrics {
             log_entries: counter("raft_log_entries_total", "Entries written to the log."),
             log_bytes: counter("raft_log_bytes_total", "Bytes written to the log."),
             disk_full: gauge("raft_disk_full", "1 while this node has no room for more of the log, else 0."),
+            claims_held: gauge("claims_held", "Reservations and closures in memory, live and over."),
+            claims_let_go: gauge("claims_let_go", "Reservations and closures that are in Postgres alone."),
             serving: gauge("node_serving", "1 while this node serves clients, else 0."),
             info,
             registry,
@@ -93,6 +97,8 @@ impl Metrics {
             log_entries,
             log_batches,
             is_disk_full,
+            claims_held,
+            claims_let_go,
         } = figures;
         self.disk_full.set(i64::from(*is_disk_full));
         self.is_leader.set(i64::from(*leads));
@@ -105,6 +111,8 @@ impl Metrics {
             (&self.applied_index, *applied_index),
             (&self.snapshot_index, *snapshot_index),
             (&self.purged_index, *purged_index),
+            (&self.claims_held, *claims_held),
+            (&self.claims_let_go, *claims_let_go),
         ] {
             gauge.set(value.cast_signed());
         }

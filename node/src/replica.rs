@@ -46,6 +46,9 @@ pub enum WriteError {
     #[error("too few nodes have room on their disks")]
     Full,
     /// Certainly not in the log.
+    #[error("a node of the cluster does not answer, or is of an earlier release that does not know this")]
+    EarlierRelease,
+    /// Certainly not in the log.
     #[error("the request is too large")]
     TooLarge,
     /// Certainly not in the log.
@@ -108,6 +111,10 @@ pub struct NodeFigures {
     pub log_entries: u64,
     pub log_batches: Batches,
     pub is_disk_full: bool,
+    /// Live and over.
+    pub claims_held: u64,
+    /// In the relational record alone.
+    pub claims_let_go: u64,
 }
 
 /// The replicated library, on this node. Cheap to clone.

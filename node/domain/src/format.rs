@@ -120,7 +120,11 @@ enum Part {
     /// Whom somebody has blocked.
     Blocks(UserId, Vec<UserId>),
     /// Behind all claims: what is in the relational record alone.
-    History { count: u64, through: u64, next_claim: u64 },
+    History {
+        count: u64,
+        through: u64,
+        next_claim: u64,
+    },
     PseudonymSecret(PseudonymSecret),
 }
 
@@ -134,8 +138,7 @@ struct Head {
 
 /// The bytes of a snapshot, in chunks. Takes a clone of the state, so that applying goes on meanwhile.
 pub fn snapshot(state: State) -> impl Iterator<Item = Vec<u8>> + Send + 'static {
-    let is_new = state.history != History::default();
-    let version = if is_new { SNAPSHOT_VERSION } else { SNAPSHOT_VERSION_OF_LEVEL_0 };
+    let version = if state.level() > 0 { SNAPSHOT_VERSION } else { SNAPSHOT_VERSION_OF_LEVEL_0 };
     let mut parts = parts(state).peekable();
     let mut first = true;
     std::iter::from_fn(move || {

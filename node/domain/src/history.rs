@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::account::Strike;
+use crate::account::{Role, Strike};
 use crate::claim::Claim;
 use crate::id::{ClaimId, UserId};
 use crate::refusal::Refusal;
@@ -64,6 +64,19 @@ impl State {
     #[must_use]
     pub fn history(&self) -> &History {
         &self.history
+    }
+
+    /// The highest level of what has happened: whoever reads this state knows that much.
+    #[must_use]
+    pub fn level(&self) -> u32 {
+        u32::from(self.history != History::default())
+    }
+
+    /// How many claims the state holds, live and over.
+    #[must_use]
+    pub fn claims_held(&self) -> u64 {
+        // Ids count from 1.
+        (self.claims.next_id().0 - 1).saturating_sub(self.history.count)
     }
 
     /// Whether there was such a claim, and it is in the relational record alone.
@@ -130,6 +143,14 @@ impl State {
             self.history.through = self.outbox.through().unwrap_or_default();
         }
         Ok(Reply::Done)
+    }
+
+    /// For the first export. Any of those who may ask for one may.
+    pub(crate) fn draw_pseudonyms(&mut self, by: UserId, secret: &PseudonymSecret) -> Result<Reply, Refusal> {
+        match self.accounts.user(by).ok_or(Refusal::SessionExpired)?.role {
+            Role::Admin | Role::Auditor | Role::Librarian(_) => Ok(self.set_pseudonym_key(secret)),
+            Role::Patron | Role::Kiosk => Err(Refusal::NotPermitted),
+        }
     }
 
     /// The first key stays: pseudonyms that were given out go on meaning the same people.

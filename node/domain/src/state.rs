@@ -10,8 +10,8 @@ use crate::claim::Claims;
 use crate::deadline::{Due, OUTAGE_US};
 use crate::effects::Effects;
 use crate::event::{Actor, Cause, Reason};
-use crate::id::BranchId;
 use crate::history::History;
+use crate::id::BranchId;
 use crate::import::KeptDay;
 use crate::inbox::Inbox;
 use crate::outbox::Outbox;
@@ -164,7 +164,6 @@ impl State {
             | Action::CreateFirstAdmin { .. }
             | Action::Projected { .. }
             | Action::LetGo { .. }
-            | Action::SetPseudonymKey { .. }
             | Action::Register { .. }
             | Action::StartSession { .. } => Err(Refusal::NotPermitted),
             Action::EndSession => {
@@ -206,6 +205,7 @@ impl State {
                 self.set_accessibility(by, name, *needs_accessible, fx)
             }
             Action::SetPresenceKey { secret } => self.set_presence_key(Some(by), secret, fx),
+            Action::SetPseudonymKey { secret } => self.draw_pseudonyms(by, secret),
             Action::SendMessage { recipients, text } => self.send_message(by, recipients, text, fx),
             Action::Broadcast { text } => self.broadcast(by, text, fx),
             Action::DeleteMessage { message } => self.delete_message(by, *message, fx),

@@ -121,16 +121,14 @@ fn nothing_leaves_before_the_record_has_it() {
     let claim = house.reserve(AMY, "n1", 2);
     house.cancel(AMY, claim);
     house.days_pass(1);
-    let refused = house.ask(Request::system(Action::LetGo {
-        recorded: u64::MAX,
-        before: house.time,
-        claims: vec![claim],
-    }));
+    let refused =
+        house.ask(Request::system(Action::LetGo { recorded: u64::MAX, before: house.time, claims: vec![claim] }));
     assert_eq!(refused, Err(Refusal::NotPermitted), "nobody keeps a record");
 
     house.system(Action::Projected { through: 0 });
     let begun = house.state.outbox().through().expect("somebody keeps one");
-    let early = house.ask(Request::system(Action::LetGo { recorded: begun - 1, before: house.time, claims: vec![claim] }));
+    let early =
+        house.ask(Request::system(Action::LetGo { recorded: begun - 1, before: house.time, claims: vec![claim] }));
     assert_eq!(early, Err(Refusal::NotPermitted), "a record that has not begun with everything");
 
     let later = house.reserve(BEN, "n2", 2);

@@ -18,6 +18,7 @@ use tonic_types::pb;
 use crate::convert::invalid::{Invalid, InvalidField, Reason};
 use crate::convert::{names, reply, time};
 use crate::passwords::PasswordError;
+use crate::projection::reading::ReadTrouble;
 use crate::replica::{NotServing, ReadError, WriteError};
 
 /// Of the reasons in `google.rpc.ErrorInfo`.
@@ -30,6 +31,8 @@ const NO_LEADER_RETRY: Duration = Duration::from_millis(150);
 const UNKNOWN_RETRY: Duration = Duration::from_millis(100);
 /// A batch of the log takes milliseconds; whoever is turned away leaves it room for some.
 const OVERLOADED_RETRY: Duration = Duration::from_millis(250);
+/// A restarting Postgres is back within seconds.
+const HISTORY_RETRY: Duration = Duration::from_secs(5);
 /// Room is made by people.
 const STORAGE_FULL_RETRY: Duration = Duration::from_secs(1);
 const BEHIND_RETRY: Duration = Duration::from_millis(250);
@@ -621,6 +624,14 @@ impl From<WriteError> for Status {
                 "the time of this call was over before anything was done, nothing was changed: give it more",
             )
             .into_status(),
+            WriteError::EarlierRelease => No::new(
+                Code::Unavailable,
+                "EARLIER_RELEASE",
+                "a node of the cluster does not answer, or is of a release that does not know this, nothing was \
+                 changed: try again once all nodes are there and up to date",
+            )
+            .retry_after(STORAGE_FULL_RETRY)
+            .into_status(),
             WriteError::TooLarge => No::new(
                 Code::InvalidArgument,
                 "REQUEST_TOO_LARGE",
@@ -714,6 +725,23 @@ pub fn took_too_long(ceiling: Duration) -> Status {
 }
 
 /// Of the world, not of the client: the operating system gives no random bytes.
+/// What only the relational record knows.
+#[must_use]
+pub fn history_unavailable(why: &ReadTrouble) -> Status {
+    let (reason, text, retry) = match why {
+        ReadTrouble::Busy => ("REPORTS_BUSY", "other reports are being made: try again in a moment", OVERLOADED_RETRY),
+        ReadTrouble::TooLong => {
+            ("REPORT_TOO_LONG", "this takes too long: ask for less at a time, or later", HISTORY_RETRY)
+        }
+        ReadTrouble::Unreadable(_) => (
+            "HISTORY_UNAVAILABLE",
+            "the record of older history and reports cannot be read at present; bookings go on: try again later",
+            HISTORY_RETRY,
+        ),
+    };
+    No::new(Code::Unavailable, reason, text).retry_after(retry).into_status()
+}
+
 #[must_use]
 pub fn out_of_order() -> Status {
     let message = "this node is out of order: ask another node";

@@ -260,6 +260,7 @@ impl<P: Platform, N: Transport<P>> Running<P, N> {
             leader: seen.current_leader,
             state_hash: self.snapshots.state_hash(),
             is_disk_full: self.log.room().is_full(),
+            level: self.settings.level,
         }
     }
 }

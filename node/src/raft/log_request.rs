@@ -1,6 +1,8 @@
 //! What the body of a log entry says: a request to the library, or to the cluster itself.
 //!
-//! Encoded once, by whoever proposes it, and decoded where it is applied. The first byte is the version of the format.
+//! Encoded once, by whoever proposes it, and decoded where it is applied. The first byte is the version of the format,
+//! the lowest that can say it: a node of an earlier release that meets something new stops and names the release it
+//! needs. So nothing new is proposed before every member has said that it knows it.
 
 use bytes::Bytes;
 use carrel_domain::format::{self, DecodeError};
@@ -40,7 +42,16 @@ pub struct Founding {
 impl LogRequest {
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        format::encode(self).into()
+        format::encode_at(self.level(), self).into()
+    }
+
+    /// Releases from this level on know it.
+    #[must_use]
+    pub fn level(&self) -> u32 {
+        match self {
+            Self::Library(request) => request.action.level(),
+            Self::Cluster(_) => 0,
+        }
     }
 
     /// # Errors
@@ -65,7 +76,7 @@ mod tests {
             let body = request.encode();
             assert_eq!(LogRequest::decode(&body), Ok(request));
             let mut foreign = body.to_vec();
-            foreign[0] += 1;
+            foreign[0] = format::MESSAGE_VERSION + 1;
             assert!(matches!(LogRequest::decode(&foreign), Err(DecodeError::UnknownVersion { .. })));
             assert!(LogRequest::decode(&body[..body.len() - 1]).is_err());
         }

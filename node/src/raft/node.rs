@@ -181,6 +181,7 @@ impl<P: Platform, N: Transport<P>> Node<P, N> {
         };
         let status = running.local_status();
         let log = running.log.counters();
+        let library = &running.views.newest().library;
         NodeFigures {
             ordinal: running.ordinal,
             node_id: Some(running.me.node_id),
@@ -199,6 +200,8 @@ impl<P: Platform, N: Transport<P>> Node<P, N> {
             log_entries: log.entries.load(Ordering::Relaxed),
             log_batches: log.batches(),
             is_disk_full: running.log.room().is_full(),
+            claims_held: library.claims_held(),
+            claims_let_go: library.history().count(),
         }
     }
 

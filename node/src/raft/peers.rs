@@ -87,6 +87,8 @@ pub struct LocalStatus {
     pub state_hash: Option<StateHash>,
     /// It has no room for entries.
     pub is_disk_full: bool,
+    /// It knows entries up to this level; 0, too, if it does not know of levels.
+    pub level: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

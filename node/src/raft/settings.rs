@@ -30,6 +30,8 @@ pub struct Settings {
     /// How often that is looked at.
     pub snapshot_check: Duration,
     pub log: LogOptions,
+    /// Entries that this node says it knows; another than the release's is for tests of mixed ones.
+    pub level: u32,
 }
 
 impl Default for Settings {
@@ -45,6 +47,7 @@ impl Default for Settings {
             snapshot_log_bytes: 64 << 20,
             snapshot_check: Duration::from_secs(1),
             log: LogOptions::default(),
+            level: carrel_domain::format::LEVEL,
         }
     }
 }

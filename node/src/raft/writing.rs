@@ -9,11 +9,13 @@ use bytes::Bytes;
 use carrel_domain::format;
 use carrel_domain::reply::Answer;
 use carrel_domain::request::{Caller, Request};
+use futures_util::future::join_all;
 use openraft::Instant;
 use openraft::alias::InstantOf;
 use openraft::async_runtime::WatchReceiver;
 use openraft::type_config::TypeConfigExt;
 
+use crate::raft::leading::peer;
 use crate::raft::log_request::LogRequest;
 use crate::raft::peers::{PeerError, Proposed, Transport};
 use crate::raft::platform::Platform;
@@ -36,7 +38,8 @@ type Attempt = Result<Answer, WriteError>;
 
 impl<P: Platform, N: Transport<P>> Running<P, N> {
     pub async fn write(&self, request: Request, within: Duration) -> Result<Answer, WriteError> {
-        let body = LogRequest::Library(request).encode();
+        let request = LogRequest::Library(request);
+        let (level, body) = (request.level(), request.encode());
         if body.len() > REQUEST_BYTES_MAX {
             return Err(WriteError::TooLarge);
         }
@@ -50,6 +53,9 @@ impl<P: Platform, N: Transport<P>> Running<P, N> {
             }
             let tried = self.leader.get();
             let attempt = match tried {
+                Some(leader) if leader == self.me.node_id && !self.is_known_to_all(level).await => {
+                    Err(WriteError::EarlierRelease)
+                }
                 Some(leader) if leader == self.me.node_id => self.write_here(body.clone(), Sender::Client, ends).await,
                 Some(leader) => self.hand_over(leader, body.clone(), ends).await,
                 None => Err(WriteError::NoLeader),
@@ -70,7 +76,11 @@ impl<P: Platform, N: Transport<P>> Running<P, N> {
 
     /// For the cluster's own tasks, on the leader alone: elsewhere they have nothing to do.
     pub async fn write_as_leader(&self, request: Request) -> Result<Answer, WriteError> {
-        let body = LogRequest::Library(request).encode();
+        let request = LogRequest::Library(request);
+        if !self.is_known_to_all(request.level()).await {
+            return Err(WriteError::EarlierRelease);
+        }
+        let body = request.encode();
         if body.len() > REQUEST_BYTES_MAX {
             return Err(WriteError::TooLarge);
         }
@@ -78,12 +88,25 @@ impl<P: Platform, N: Transport<P>> Running<P, N> {
         self.write_here(body, Sender::System, ends).await
     }
 
+    /// Whether every member answers and says that it knows entries of this level: one that does not would be stopped by
+    /// them. Once there was one, it has been.
+    async fn is_known_to_all(&self, level: u32) -> bool {
+        if level <= self.views.newest().library.level() {
+            return true;
+        }
+        let membership = self.membership();
+        let asked = membership.nodes().map(|(id, _)| self.ask_status(peer(&membership, *id)));
+        join_all(asked).await.into_iter().all(|says| says.is_some_and(|says| says.level >= level))
+    }
+
     /// What another node hands over. It is looked at before it enters the log, for there it would stop every node that
     /// cannot decode it; and the cluster's own requests are the leader's to make.
     pub async fn propose_for_peer(&self, body: Bytes, within: Duration) -> Proposed {
         let ends = Types::<P::Runtime>::now() + within.min(self.settings.outcome_wait);
         let acceptable = match LogRequest::decode(&body) {
-            Ok(LogRequest::Library(request)) => request.caller != Caller::System,
+            Ok(LogRequest::Library(request)) => {
+                request.caller != Caller::System && self.is_known_to_all(request.action.level()).await
+            }
             Ok(LogRequest::Cluster(_)) | Err(_) => false,
         };
         if !acceptable || body.len() > REQUEST_BYTES_MAX {

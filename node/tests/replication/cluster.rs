@@ -131,6 +131,11 @@ impl<M: Machines> Cluster<M> {
     }
 
     /// The machine in this slot, while nothing runs on it.
+    /// Nodes that start from now on say that they know entries up to this level.
+    pub fn say_level(&mut self, level: u32) {
+        self.settings.level = level;
+    }
+
     pub fn machine(&self, slot: usize) -> (M::Platform, PathBuf) {
         assert!(self.nodes[slot].is_none(), "it runs");
         self.machines.machine(slot as u32)

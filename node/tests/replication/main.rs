@@ -58,6 +58,7 @@ macro_rules! told_twice {
 
 told_twice! {
     a_write_anywhere_is_read_everywhere,
+    what_an_earlier_release_does_not_know_waits_for_it,
     clients_wait_until_the_cluster_is_formed,
     a_founding_that_was_interrupted_is_finished,
     the_death_of_a_leader_is_a_pause,

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use carrel_domain::format::LEVEL;
+use carrel_domain::history::PseudonymSecret;
 use carrel_domain::refusal::Refusal;
 use carrel_domain::request::{Action, Request};
 use carrel_node::raft::cluster::SEED;
@@ -330,4 +332,28 @@ pub async fn a_disk_that_cannot_sync_a_new_identity_ends_the_node<M: Machines>()
     assert!(!cluster.founded_within(0, Duration::from_secs(1)).await);
     let failure = cluster.node(0).failed().await;
     assert!(matches!(failure, Failure::Volume(_)), "{failure:?}");
+}
+
+/// What a member does not know would stop it, so it does not enter the log; and one that comes later says what it needs.
+pub async fn what_an_earlier_release_does_not_know_waits_for_it<M: Machines>() {
+    let secret = || PseudonymSecret([3; 32]);
+    let mut cluster = Cluster::<M>::formed(Settings::default()).await;
+    let follower = cluster.follower().await;
+    cluster.stop(follower).await;
+    cluster.say_level(0);
+    cluster.start(follower).await;
+    cluster.until("it is back", || cluster.replica(follower).serving().is_ok()).await;
+    let leader = cluster.leader().await;
+    let draw = || Action::SetPseudonymKey { secret: secret() };
+    assert_eq!(cluster.replica(leader).propose_system(draw()).await, Err(WriteError::EarlierRelease));
+    assert_eq!(cluster.replica(leader).view().history().pseudonym_secret(), None);
+    cluster.stop(follower).await;
+    assert_eq!(cluster.replica(leader).propose_system(draw()).await, Err(WriteError::EarlierRelease), "or no answer");
+    cluster.say_level(LEVEL);
+    cluster.start(follower).await;
+    cluster.until("it is back", || cluster.replica(follower).serving().is_ok()).await;
+    let leader = cluster.leader().await;
+    cluster.replica(leader).propose_system(draw()).await.expect("all know it");
+    let has_it = || cluster.replica(follower).view().history().pseudonym_secret() == Some(&secret());
+    cluster.until("everybody has it", has_it).await;
 }

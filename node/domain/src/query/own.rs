@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use crate::account::{Strike, User};
+use crate::account::{Role, Strike, User};
 use crate::claim::Claim;
 use crate::id::{BranchId, ClaimId, Position, UserId, WaitId};
 use crate::inbox::{Item, ItemKind, Stream};
@@ -20,6 +20,23 @@ impl State {
     /// As for acting on it: others are not told whether it exists.
     pub fn reservation(&self, viewer: UserId, id: ClaimId) -> Result<ClaimView, Refusal> {
         self.claim_for(viewer, id).map(|claim| self.claim_view(claim))
+    }
+
+    /// One that the state holds no more, as the relational record has it.
+    ///
+    /// # Errors
+    /// As for [`State::reservation`].
+    pub fn reservation_of_history(&self, viewer: UserId, claim: Option<&Claim>) -> Result<ClaimView, Refusal> {
+        let user = self.accounts.user(viewer).ok_or(Refusal::SessionExpired)?;
+        let known = claim.filter(|claim| (claim.seat.0 as usize) < self.catalog.seat_count());
+        let is_theirs = |claim: &&Claim| {
+            claim.holder == Some(user.id) || user.role.runs_branch(self.catalog.seat(claim.seat).branch)
+        };
+        match known.filter(is_theirs) {
+            Some(claim) => Ok(self.claim_view(claim)),
+            None if user.role == Role::Admin => Err(Refusal::ReservationNotFound),
+            None => Err(Refusal::NotPermitted),
+        }
     }
 
     /// A person's claims, newest first, from the first older than `before` on.

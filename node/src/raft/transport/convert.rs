@@ -462,6 +462,7 @@ impl Wire for LocalStatus {
             leader,
             state_hash,
             is_disk_full,
+            level,
         } = self;
         let state_hash =
             state_hash.map(|StateHash { index, sha256 }| wire::StateHash { index, sha256: sha256.to_vec().into() });
@@ -474,6 +475,7 @@ impl Wire for LocalStatus {
             leader,
             state_hash,
             is_disk_full,
+            level,
         }
     }
 
@@ -487,6 +489,7 @@ impl Wire for LocalStatus {
             leader,
             state_hash,
             is_disk_full,
+            level,
         } = message;
         let state_hash = match state_hash {
             None => None,
@@ -495,7 +498,17 @@ impl Wire for LocalStatus {
                 Some(StateHash { index, sha256 })
             }
         };
-        Ok(Self { last_log_index, commit_index, applied_index, snapshot_index, term, leader, state_hash, is_disk_full })
+        Ok(Self {
+            last_log_index,
+            commit_index,
+            applied_index,
+            snapshot_index,
+            term,
+            leader,
+            state_hash,
+            is_disk_full,
+            level,
+        })
     }
 }
 

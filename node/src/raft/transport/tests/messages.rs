@@ -190,6 +190,7 @@ proptest! {
             leader,
             state_hash,
             is_disk_full: term % 2 == 0,
+            level: u32::from(term % 3 == 0),
         });
         round_trip(Proposed::Committed { index: term, reply: Bytes::from(reply) });
         round_trip(Proposed::NotProposed { leader });
