@@ -5,7 +5,7 @@ use std::{env, fs, io};
 
 use prost::Message;
 
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     "carrel/v1/commit.proto",
     "carrel/v1/auth.proto",
     "carrel/v1/user.proto",
@@ -15,6 +15,7 @@ const FILES: [&str; 12] = [
     "carrel/v1/waitlist.proto",
     "carrel/v1/inbox.proto",
     "carrel/v1/message.proto",
+    "carrel/v1/report.proto",
     "carrel/admin/v1/cluster.proto",
     "carrel/admin/v1/projection.proto",
     "carrel/peer/v1/peer.proto",

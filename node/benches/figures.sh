@@ -13,7 +13,7 @@ profile="${CARREL_FIGURES_PROFILE:-release}"
 folder=$profile
 test "$folder" != dev || folder=debug
 binary="${CARGO_TARGET_DIR:-target}/$folder/carrel"
-tables='domain load failover once bits snapshot overload operator projection chaos'
+tables='domain load failover once bits snapshot overload operator projection reports chaos'
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 1' INT TERM
@@ -92,7 +92,7 @@ table() {
         --test-threads 1
       ;;
     snapshot)
-      echo '# A snapshot of a million claims beside writes, and a restart from it'
+      echo '# A snapshot of a million claims beside writes, a restart from it, and the memory of a claim'
       header
       tested CARREL_SNAPSHOT_CLAIMS=1000000 cargo test --release --locked --package carrel-node --test storage -- \
         writes_go_on
@@ -123,6 +123,12 @@ table() {
         cargo test --release --locked --package carrel-node --test projection -- nobodys_outage
       tested CARREL_PROJECTION_INTERRUPTIONS="${CARREL_PROJECTION_INTERRUPTIONS:-200}" \
         cargo test --release --locked --package carrel-node --test projection -- kills_and_cuts
+      ;;
+    reports)
+      echo '# Reports over ten million reservations'
+      header
+      tested CARREL_HISTORY_ROWS="${CARREL_HISTORY_ROWS:-10000000}" \
+        cargo test --release --locked --package carrel-node --test projection -- years_of_history
       ;;
     chaos)
       echo '# Ten minutes of faults on real processes'

@@ -96,6 +96,12 @@ pub struct NodeConfig {
     #[arg(long, env = "CARREL_POSTGRES_URL", value_name = "URL", hide_env_values = true)]
     pub postgres_url: Option<String>,
 
+    /// Days for which nodes hold what is over, once Postgres has it; older reservations are read from there
+    ///
+    /// Without Postgres everything is held: some 400 bytes for each reservation there ever was.
+    #[arg(long, env = "CARREL_HISTORY_DAYS", value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub history_days: u32,
+
     /// Milliseconds between two heartbeats of a leader
     #[arg(long, env = "CARREL_HEARTBEAT_MS", value_name = "MS", default_value_t = 60)]
     pub heartbeat_ms: u64,

@@ -32,6 +32,7 @@ use crate::metrics::Metrics;
 use crate::page::{self, ClusterSource};
 use crate::passwords::Passwords;
 use crate::projection::Projection;
+use crate::projection::reading::Reader;
 use crate::provision::{self, FirstThings};
 use crate::raft::bygone;
 use crate::raft::identity::MemberOf;
@@ -131,13 +132,18 @@ async fn serve(config: NodeConfig, for_clients: Handle) -> anyhow::Result<ExitCo
     let draining = CancellationToken::new();
     let admin = Cluster::service(node.clone(), clients.clone(), &tls, Door::Admin, draining.clone());
     let projection = match config.postgres() {
-        Some(address) => Some(Projection::begin(node.clone(), address, metrics.registry(), stop.clone())?),
+        Some(address) => {
+            let (node, days) = (node.clone(), config.history_days);
+            Some(Projection::begin(node, address, days, metrics.registry(), stop.clone())?)
+        }
         None => None,
     };
+    let reader = config.postgres().map(|address| Reader::new(node.clone(), address));
     let record = Record::service(replica.clone(), projection);
     tasks.spawn(serve_admin(admin, record, admin_listener, tls.admin(), stop.clone()));
     let fair_share = FairShare::new(config.rates());
-    let front = Front { library: Arc::new(replica.clone()), passwords, fair_share, draining: draining.clone() };
+    let (library, draining_too) = (Arc::new(replica.clone()), draining.clone());
+    let front = Front { library, passwords, fair_share, record: reader, draining: draining_too };
     let (serving, is_serving) = watch::channel(false);
     tasks.spawn(stop.clone().run_until_cancelled_owned(follow_serving(replica, serving)));
     let cluster = Cluster::service(node.clone(), clients.clone(), &tls, Door::Client, draining.clone());

@@ -23,7 +23,9 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
-pub use error::{ClientError, ERROR_DOMAIN, InvalidEndpoint, InvalidToken, Refusal, Unreachable, code_name};
+pub use error::{
+    ClientError, ERROR_DOMAIN, HISTORY_UNAVAILABLE, InvalidEndpoint, InvalidToken, Refusal, Unreachable, code_name,
+};
 pub use tls::Tls;
 pub use watch::{InboxWatch, News};
 

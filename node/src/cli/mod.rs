@@ -21,6 +21,7 @@ mod pages;
 mod projection;
 mod recover;
 mod rehearse;
+mod reports;
 mod reservations;
 mod seats;
 mod session;
@@ -122,6 +123,8 @@ enum Command {
     #[command(flatten)]
     Cluster(cluster::Command),
     #[command(flatten)]
+    Reports(reports::Command),
+    #[command(flatten)]
     Projection(projection::Command),
     /// Take a backup of a running cluster, or look at one
     #[command(subcommand)]
@@ -176,6 +179,7 @@ fn dispatch(globals: Globals, command: Command) -> Result<ExitCode, Failure> {
         Command::Accounts(command) => client(globals, async |context| accounts::run(context, command).await)?,
         Command::Catalog(command) => client(globals, async |context| catalog::run(context, command).await)?,
         Command::Cluster(command) => client(globals, async |context| cluster::run(context, command).await)?,
+        Command::Reports(command) => client(globals, async |context| reports::run(context, command).await)?,
         Command::Projection(command) => client(globals, async |context| projection::run(context, command).await)?,
         Command::Backup(command) => {
             one_thread()?.block_on(backup::run(output, context::tls(&globals)?.as_ref(), command))?
@@ -339,6 +343,13 @@ mod tests {
             "cluster voters 1 7 9",
             "cluster remove 7",
             "cluster snapshot",
+            "history",
+            "history --last 500",
+            "report utilization --branch main --by hour --from 2027-01-01 --to 2027-02-01",
+            "report no-shows --by branch --csv",
+            "report waits --by all",
+            "report peak --by area",
+            "report export --branch main --from 2027-01-01 --names",
             "projection status",
             "projection verify --admin http://127.0.0.1:7420",
             "projection rebuild --adopt",
@@ -398,6 +409,9 @@ mod tests {
             "waitlist join --seat main/a --area hall --from 10:00 --to 12:00",
             "users set-role ben king",
             "reservations --state lost",
+            "history --last 0",
+            "report utilization --from yesterday",
+            "report peak --by weekday",
             "cluster transfer-leadership two",
             "cluster transfer 0",
             "cluster add",

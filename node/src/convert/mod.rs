@@ -7,6 +7,7 @@ pub mod names;
 pub mod presence_code;
 pub mod refusal;
 pub mod reply;
+pub mod reports;
 pub mod request;
 pub mod time;
 pub mod token;

@@ -198,7 +198,9 @@ impl Postgres {
         succeeded("postgres --single", naming.wait_with_output().await?)
     }
 
-    fn log(&self) -> PathBuf {
+    /// What it says of itself.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
         self.data.with_extension("log")
     }
 

@@ -22,6 +22,7 @@ use crate::grpc::explaining;
 use crate::grpc::fair_share::FairShare;
 use crate::grpc::library::Library;
 use crate::passwords::Passwords;
+use crate::projection::reading::{ReadTrouble, Reader};
 use crate::replica::{Freshness, View};
 
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub struct Front<L> {
     pub library: Arc<L>,
     pub passwords: Passwords,
     pub fair_share: FairShare,
+    /// Older history and reports; none: nobody keeps a record.
+    pub record: Option<Reader>,
     /// Cancelled once the node is to go away: streams say so and end.
     pub draining: CancellationToken,
 }
@@ -39,6 +42,7 @@ impl<L> Clone for Front<L> {
             library: self.library.clone(),
             passwords: self.passwords.clone(),
             fair_share: self.fair_share.clone(),
+            record: self.record.clone(),
             draining: self.draining.clone(),
         }
     }
@@ -103,6 +107,12 @@ impl<L: Library> Front<L> {
         let view = self.read(read).await?;
         let user = view.session_user(session).map_err(to_status)?;
         Ok((view, user))
+    }
+
+    /// Where older history is.
+    pub fn record(&self) -> Result<&Reader, Status> {
+        let nowhere = || ReadTrouble::Unreadable("this node knows of no Postgres".into());
+        self.record.as_ref().ok_or_else(|| refusal::history_unavailable(&nowhere()))
     }
 
     /// A view that has seen the token's position, given one that may not have.

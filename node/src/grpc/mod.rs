@@ -20,6 +20,7 @@ pub mod waitlist;
 pub mod inbox;
 pub mod watch;
 pub mod messages;
+pub mod reports;
 pub mod cluster;
 pub mod projection;
 mod cluster_watch;

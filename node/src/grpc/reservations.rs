@@ -1,8 +1,9 @@
 //! Reservations: who sits where and when.
 
-use carrel_domain::claim::Claim;
+use carrel_domain::claim::{Claim, StateName};
 use carrel_domain::id::{ClaimId, SeatId, UserId};
 use carrel_domain::presence::Proof;
+use carrel_domain::query::{ClaimView, Page};
 use carrel_domain::refusal::Refusal;
 use carrel_domain::request::{Action, SeatName, Wish};
 use carrel_domain::state::State;
@@ -20,7 +21,7 @@ use carrel_proto::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::convert::refusal::to_status;
+use crate::convert::refusal::{history_unavailable, to_status};
 use crate::convert::request::Exchange;
 use crate::convert::token::{ListKey, page_cursor, page_token};
 use crate::convert::{names, presence_code, reply, request};
@@ -103,8 +104,14 @@ impl<L: Library> ReservationService for Reservations<L> {
         let GetReservationRequest { name, read } = request.into_inner();
         let id = names::parse_reservation("name", &name)?;
         let (view, user) = self.0.read_as(session, read).await?;
-        let claim = view.reservation(user, id).map_err(to_status)?;
-        Ok(Response::new(GetReservationResponse { reservation: Some(reply::reservation(&claim)) }))
+        let claim = if view.is_let_go(id) {
+            let found = self.0.record()?.claim(id).await.map_err(|trouble| history_unavailable(&trouble))?;
+            view.reservation_of_history(user, found.as_ref())
+        } else {
+            view.reservation(user, id)
+        };
+        let reservation = Some(reply::reservation(&claim.map_err(to_status)?));
+        Ok(Response::new(GetReservationResponse { reservation }))
     }
 
     async fn list_reservations(
@@ -123,7 +130,17 @@ impl<L: Library> ReservationService for Reservations<L> {
             state.is_none_or(|state| claim.state.name() == state)
                 && (!message.upcoming_only || claim.state.is_blocking())
         };
-        let page = view.reservations(user, matching, before, limit);
+        let mut page = view.reservations(user, matching, before, limit);
+        let wants_older = !message.upcoming_only && state.is_none_or(is_over);
+        if let Some(older) = view.newest_let_go(user).filter(|_| wants_older && !page.more) {
+            let from = before.map_or(older, |before| older.min(ClaimId(before.0.saturating_sub(1))));
+            if page.items.is_empty() {
+                page = self.older(&view, user, from, state, limit).await?;
+            } else {
+                // What the state holds is told whether the record can be read or not.
+                page.more = true;
+            }
+        }
         let last = page.items.last().filter(|_| page.more);
         let next_page_token = last.map(|view| page_token(list, &view.claim.id)).unwrap_or_default();
         let reservations = page.items.iter().map(reply::reservation).collect();
@@ -236,6 +253,21 @@ impl<L: Library> ReservationService for Reservations<L> {
 }
 
 impl<L: Library> Reservations<L> {
+    /// From the record alone.
+    async fn older(
+        &self,
+        view: &State,
+        user: UserId,
+        from: ClaimId,
+        state: Option<StateName>,
+        limit: usize,
+    ) -> Result<Page<ClaimView>, Status> {
+        let found = self.0.record()?.claims_of(user, from, state, limit + 1).await;
+        let found = found.map_err(|trouble| history_unavailable(&trouble))?;
+        let items = found.iter().take(limit).filter_map(|claim| view.reservation_of_history(user, Some(claim)).ok());
+        Ok(Page { items: items.collect(), more: found.len() > limit })
+    }
+
     /// Granted, or told why not.
     async fn grant<M: Mutation>(&self, call: &Call<M>, wish: &Wish, action: Action) -> Result<Done, Status> {
         match self.0.ask(call, action).await?.granted() {
@@ -275,6 +307,12 @@ impl<L: Library> Reservations<L> {
         let now = view.reservation(user, claim).map_err(to_status)?;
         Ok((claim, seat.unwrap_or(now.seat), interval.unwrap_or(now.claim.interval)))
     }
+}
+
+/// What is live is never in the record alone.
+fn is_over(state: StateName) -> bool {
+    use StateName as S;
+    !matches!(state, S::Held | S::Confirmed | S::CheckedIn | S::Away)
 }
 
 fn find_seat(view: &State, name: &SeatName) -> Option<SeatId> {

@@ -11,6 +11,7 @@ use carrel_proto::v1::auth_service_server::AuthServiceServer;
 use carrel_proto::v1::catalog_service_server::CatalogServiceServer;
 use carrel_proto::v1::inbox_service_server::InboxServiceServer;
 use carrel_proto::v1::message_service_server::MessageServiceServer;
+use carrel_proto::v1::report_service_server::ReportServiceServer;
 use carrel_proto::v1::reservation_service_server::ReservationServiceServer;
 use carrel_proto::v1::seat_service_server::SeatServiceServer;
 use carrel_proto::v1::user_service_server::UserServiceServer;
@@ -35,6 +36,7 @@ use crate::grpc::front::Front;
 use crate::grpc::inbox::Inbox;
 use crate::grpc::library::Library;
 use crate::grpc::messages::Messages;
+use crate::grpc::reports::Reports;
 use crate::grpc::request_metrics::{RequestMetrics, measure};
 use crate::grpc::reservations::Reservations;
 use crate::grpc::seat_map::SeatMaps;
@@ -91,6 +93,7 @@ impl ClientPort {
             .with(small!(WaitlistServiceServer, Waitlist(front.clone())))
             .with(small!(InboxServiceServer, Inbox { front: front.clone(), patience }))
             .with(small!(MessageServiceServer, Messages(front.clone())))
+            .with(small!(ReportServiceServer, Reports(front.clone())))
     }
 
     /// With one more service.

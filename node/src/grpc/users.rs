@@ -9,13 +9,16 @@ use carrel_proto::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::convert::refusal::to_status;
+use crate::convert::refusal::{history_unavailable, to_status};
 use crate::convert::token::{ListKey, page_cursor, page_token};
 use crate::convert::{reply, request};
 use crate::grpc::call::Call;
 use crate::grpc::front::Front;
 use crate::grpc::library::Library;
 use crate::grpc::session;
+
+/// Of one person: ten a day for a quarter of a century.
+const HISTORY_MAX: usize = 100_000;
 
 #[derive(Debug)]
 pub struct Users<L>(pub Front<L>);
@@ -109,7 +112,13 @@ impl<L: Library> UserService for Users<L> {
     ) -> Result<Response<ExportMyDataResponse>, Status> {
         let session = session::named_by(request.metadata())?;
         let (view, user) = self.0.read_as(session, request.into_inner().read).await?;
-        let export = view.export(user).map_err(to_status)?;
+        let mut export = view.export(user).map_err(to_status)?;
+        if let Some(older) = view.newest_let_go(user) {
+            let found = self.0.record()?.claims_of(user, older, None, HISTORY_MAX).await;
+            let found = found.map_err(|trouble| history_unavailable(&trouble))?;
+            let older = found.iter().rev().filter_map(|claim| view.reservation_of_history(user, Some(claim)).ok());
+            export.claims.splice(0..0, older);
+        }
         Ok(Response::new(reply::export(&export, self.0.library.lineage())))
     }
 }

@@ -79,6 +79,12 @@ pub enum Halt {
          `carrel projection rebuild --adopt` makes it the record of the cluster as it is"
     )]
     OtherHistory { index: u64 },
+    #[error(
+        "this database has entries through {found}, and the cluster has let go of what it knew to be recorded through \
+         {needed}: that is in a later copy of the database, or lost; restore the later one, or `carrel projection \
+         rebuild --adopt` goes on without it"
+    )]
+    HistoryLost { found: u64, needed: u64 },
 }
 
 impl Halt {
@@ -89,6 +95,7 @@ impl Halt {
             Self::LaterLineage { .. } => "later_lineage",
             Self::Ahead { .. } => "ahead",
             Self::OtherHistory { .. } => "other_history",
+            Self::HistoryLost { .. } => "history_lost",
         }
     }
 }
@@ -107,13 +114,21 @@ impl Cursor {
 
 /// `view` is the leader's, and has the first entry of its term: everything that was ever acknowledged.
 pub fn judge(cursor: Option<&Cursor>, whose: &Whose, view: &State) -> Standing {
-    let Some(cursor) = cursor else { return Standing::BeginsAgain(Again::Empty) };
+    let needed = view.history().through();
+    let lost = |found| Standing::Halts(Halt::HistoryLost { found, needed });
+    let Some(cursor) = cursor else {
+        return if needed > 0 { lost(0) } else { Standing::BeginsAgain(Again::Empty) };
+    };
     if cursor.cluster_id != whose.cluster_id {
         let (found, own) = (cursor.cluster_id.clone(), whose.cluster_id.clone());
         return Standing::Halts(Halt::OtherCluster { found, own });
     }
     if cursor.lineage > whose.lineage {
         return Standing::Halts(Halt::LaterLineage { found: cursor.lineage, own: whose.lineage });
+    }
+    // Entries are counted on through a recovery.
+    if cursor.applied_index < needed {
+        return lost(cursor.applied_index);
     }
     // What the old lineage had acknowledged last may be gone, so the index says nothing.
     if cursor.lineage < whose.lineage {

@@ -20,7 +20,8 @@ const OLDEST_VERSION: i64 = 150_000;
 
 /// In the order in which they are run. Additive: what was released is never changed, and nothing is taken away that the
 /// release before may still write.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "record", include_str!("migrations/1_record.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] =
+    [(1, "record", include_str!("migrations/1_record.sql")), (3, "reports", include_str!("migrations/3_reports.sql"))];
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// A statement of some thousand rows takes a second on a busy machine. Beyond this the server has stopped answering.

@@ -12,7 +12,7 @@
 //!       └──── Projected { through } ◄──────────────────┘
 //! ```
 
-// In reading order: what is written, where it goes, how far it is, what goes wrong, who does it.
+// In reading order: what is written, where it goes, how far it is, what goes wrong, who does it; and who reads it.
 pub mod tables;
 pub mod rows;
 pub mod cursor;
@@ -21,7 +21,11 @@ pub mod database;
 mod writing;
 pub mod proving;
 mod figures;
+mod retention;
 mod projector;
+pub mod reading;
+pub mod history;
+pub mod reports;
 
 use std::sync::Arc;
 
@@ -115,6 +119,7 @@ impl Projection {
     pub fn begin(
         node: LiveNode,
         address: Address,
+        history_days: u32,
         registry: &Registry,
         stop: CancellationToken,
     ) -> Result<Self, BeginError> {
@@ -127,7 +132,7 @@ impl Projection {
             trouble: None,
         };
         let (sender, status) = watch::channel(first);
-        let projector = Projector::new(node, address, sender, asked, Figures::new(registry)?);
+        let projector = Projector::new(node, address, sender, asked, history_days, Figures::new(registry)?);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let work = move || {
             // Whether it was told to stop or the node has gone: what is not written yet is kept.

@@ -12,6 +12,7 @@ use crate::live::{LiveNode, LiveReplica};
 use crate::projection::cursor::{Again, Cursor, Halt, Standing, Whose, judge};
 use crate::projection::database::{Address, Database};
 use crate::projection::figures::Figures;
+use crate::projection::retention::Retention;
 use crate::projection::rows::Changes;
 use crate::projection::trouble::Trouble;
 use crate::projection::writing::Refused;
@@ -45,6 +46,7 @@ pub(super) struct Projector {
     /// The one that is worked on.
     pending: Option<Ask>,
     figures: Figures,
+    retention: Retention,
     last_moved: Instant,
     last_acknowledged: Instant,
     unacknowledged: usize,
@@ -65,6 +67,7 @@ impl Projector {
         address: Address,
         status: watch::Sender<Status>,
         asks: mpsc::Receiver<Ask>,
+        history_days: u32,
         figures: Figures,
     ) -> Self {
         let (replica, now) = (node.replica(), Instant::now());
@@ -76,6 +79,7 @@ impl Projector {
             asks,
             pending: None,
             figures,
+            retention: Retention::new(history_days),
             last_moved: now,
             last_acknowledged: now,
             unacknowledged: 0,
@@ -156,6 +160,7 @@ impl Projector {
                         continue;
                     }
                     self.acknowledge(&cursor).await;
+                    self.retention.let_go(&self.replica, cursor.applied_index, &view).await;
                     self.gather(&mut changes).await;
                 }
                 Ok(Step::Idle) => self.gather(&mut changes).await,

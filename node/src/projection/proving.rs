@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use carrel_domain::id::ClaimId;
 use carrel_domain::state::State;
 use carrel_domain::time::Timestamp;
 use futures_util::StreamExt;
@@ -17,6 +18,9 @@ use crate::projection::rows::{Row, Value, rows_of};
 use crate::projection::tables::{Kind, Table};
 use crate::projection::trouble::Trouble;
 use crate::projection::writing::{key_text, parked_keys};
+
+/// Claims that no state lets go of.
+const LIVE: &[&str] = &["HELD", "CONFIRMED", "CHECKED_IN", "AWAY"];
 
 /// Differences that are told of one table, of however many there are.
 const TOLD_MAX: usize = 5;
@@ -177,7 +181,10 @@ impl<'a> Sides<'a> {
             matches!(value, Some(Value::Text(Some(word))) if words.contains(&word.as_ref()))
         };
         match self.table {
-            Table::Claims => u64::try_from(self.table.key(row).0).is_ok_and(|id| id < self.view.first_claim().0),
+            Table::Claims => {
+                let id = u64::try_from(self.table.key(row).0).map(ClaimId);
+                id.is_ok_and(|id| self.view.is_let_go(id)) && !is("state", LIVE)
+            }
             Table::Waits => !is("state", &["WAITING", "OFFERED"]),
             // The newest hundred of each person are held.
             Table::Strikes => true,

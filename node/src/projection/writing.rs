@@ -102,10 +102,9 @@ impl Database {
         })
         .await?;
         let is_foreign = from.is_some_and(|from| from.cluster_id != to.cluster_id);
-        let first = if is_foreign { 0 } else { number(view.first_claim().0) };
         let mut count = 0;
         for table in Table::MIRRORS {
-            answered(doing, writer.clear(table, first)).await?;
+            answered(doing, writer.clear(table, view, is_foreign)).await?;
             let mut rows = rows::rows_of(view, table);
             loop {
                 let some: Vec<Row> = rows.by_ref().take(ROWS_PER_STATEMENT).collect();
@@ -188,14 +187,20 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// What the state says anew, or would say if it were still true.
-    async fn clear(&mut self, table: Table, first_claim: i64) -> Result<(), Trouble> {
+    /// What the state says anew, or would say if it were still true. What it has let go of is in the record alone, and
+    /// stays; what is over and still held is written over.
+    async fn clear(&mut self, table: Table, view: &State, is_foreign: bool) -> Result<(), Trouble> {
+        let next_claim = number(view.next_claim().0);
         let sql = match table {
-            Table::Claims => format!("DELETE FROM claims WHERE id >= {first_claim}"),
+            Table::Claims if view.history().count() > 0 && !is_foreign => format!(
+                "DELETE FROM claims WHERE id >= {next_claim} OR state IN ('HELD', 'CONFIRMED', 'CHECKED_IN', 'AWAY')"
+            ),
             Table::Waits => "DELETE FROM waits WHERE state IN ('WAITING', 'OFFERED')".to_owned(),
-            Table::Strikes => {
-                format!("DELETE FROM strikes WHERE claim_id >= {first_claim} OR user_id NOT IN (SELECT id FROM users)")
-            }
+            Table::Strikes if view.history().count() > 0 && !is_foreign => format!(
+                "DELETE FROM strikes WHERE claim_id >= {next_claim} OR user_id NOT IN (SELECT id FROM users) \
+                 OR at > to_timestamp({}::double precision / 1000000)",
+                view.at().time.0
+            ),
             other => format!("DELETE FROM {}", other.name()),
         };
         let cleared = sqlx::query(AssertSqlSafe(sql)).execute(&mut *self.connection).await;

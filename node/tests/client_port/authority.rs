@@ -118,6 +118,7 @@ fn questions() -> Vec<(&'static str, Vec<u8>)> {
         let (on_behalf_of, reason) = (zoe(), reason());
         Some(v1::Wish { target: h1(), interval, on_behalf_of, reason, ..Default::default() })
     };
+    let scope = |branch: &str| Some(v1::ReportScope { branch: branch.to_owned(), interval: from_to((0, 0), (24, 0)) });
     macro_rules! asked {
         ($($method:literal $request:ident { $($field:ident: $value:expr),* };)*) => {
             vec![$(($method, v1::$request { $($field: $value,)* ..Default::default() }.encode_to_vec()),)*]
@@ -199,6 +200,13 @@ fn questions() -> Vec<(&'static str, Vec<u8>)> {
         "MessageService/UnblockUser" UnblockUserRequest { name: zoe() };
         "MessageService/ListBlocks" ListBlocksRequest {};
         "MessageService/ReportMessage" ReportMessageRequest { name: "messages/1-0".into(), reason: reason() };
+        "ReportService/GetUtilization" GetUtilizationRequest { scope: scope("") };
+        "ReportService/GetUtilization" GetUtilizationRequest { scope: scope("branches/main") };
+        "ReportService/GetNoShows" GetNoShowsRequest { scope: scope("branches/main") };
+        "ReportService/GetWaits" GetWaitsRequest { scope: scope("branches/main") };
+        "ReportService/GetPeaks" GetPeaksRequest { scope: scope("branches/main") };
+        "ReportService/ExportReservations" ExportReservationsRequest { scope: scope("branches/main") };
+        "ReportService/ExportReservations" ExportReservationsRequest { scope: scope("branches/main"), names: true };
         "UserService/ListUsers" ListUsersRequest {};
         "UserService/ListStrikes" ListStrikesRequest { name: amy() };
         "UserService/WaiveStrike" WaiveStrikeRequest { name: amy(), reservation: name(), reason: reason() };

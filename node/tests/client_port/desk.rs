@@ -183,7 +183,8 @@ impl House {
         let name = UserName::new("admin").expect("a name");
         desk.commit(&Request::system(Action::CreateFirstAdmin { name, password }));
         let fair_share = FairShare::new(rates);
-        let front = Front { library: desk.clone(), passwords, fair_share, draining: CancellationToken::new() };
+        let draining = CancellationToken::new();
+        let front = Front { library: desk.clone(), passwords, fair_share, record: None, draining };
         let registry = prometheus::Registry::new();
         let metrics = RequestMetrics::new(&registry).expect("a fresh registry");
         let (serving, is_serving) = watch::channel(true);

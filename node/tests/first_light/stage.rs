@@ -44,7 +44,13 @@ impl Demo {
     }
 
     pub fn start_at(dir: &Path, port: u16, args: &[&str]) -> Self {
+        Self::start_in(&[], dir, port, args)
+    }
+
+    /// With these variables in the environment of the replicas.
+    pub fn start_in(environment: &[(&str, &Path)], dir: &Path, port: u16, args: &[&str]) -> Self {
         let mut child = Command::new(CARREL)
+            .envs(environment.iter().copied())
             .args(["demo", "--output", "json", "--port", &port.to_string(), "--dir"])
             .arg(dir)
             .args(args)

@@ -5,8 +5,14 @@
 #[expect(dead_code, reason = "the stage is shared, and nothing here uses all of it")]
 mod stage;
 
+#[path = "../chaos/shim.rs"]
+#[expect(dead_code, reason = "of what stands under a replica only its clock is wanted here")]
+mod shim;
+
 mod bad_input;
+mod counted;
 mod database;
 mod following;
+mod history;
 mod proxy;
 mod world;

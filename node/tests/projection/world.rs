@@ -198,7 +198,7 @@ fn copy_dir(from: &Path, to: &Path) {
     assert!(copied.success(), "{} is not copied", from.display());
 }
 
-fn fetch(url: &str) -> Option<String> {
+pub fn fetch(url: &str) -> Option<String> {
     let rest = url.strip_prefix("http://")?;
     let (host, path) = rest.split_once('/')?;
     let mut stream = TcpStream::connect(host).ok()?;
@@ -208,7 +208,7 @@ fn fetch(url: &str) -> Option<String> {
     Some(text)
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let held = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
     held.local_addr().expect("it is bound").port()
 }

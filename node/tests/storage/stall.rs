@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use carrel_domain::format::{SnapshotReader, snapshot};
+use carrel_domain::state::State;
 use carrel_node::live::LiveNode;
 use carrel_node::raft::node::{Node, Opening};
 use carrel_node::raft::platform::Server;
@@ -160,8 +162,9 @@ async fn measure(claims: u64, is_long: bool) {
     let library = library.reopened(node.replica());
     library.reserve(next.load(Ordering::Relaxed)).await;
     node.stop().await;
+    let memory_bytes = memory_of_another(&view) / claims;
 
-    let figures = Figures { claims, built, calm, busy, longest, snapshot_bytes, replayed, restarted };
+    let figures = Figures { claims, built, calm, busy, longest, snapshot_bytes, replayed, restarted, memory_bytes };
     report(&figures.table());
     let (stall_max, restart_max) =
         if is_long { (STALL_MAX, RESTART_MAX) } else { (STALL_MAX_IN_SHORT, RESTART_MAX_IN_SHORT) };
@@ -179,11 +182,30 @@ struct Figures {
     snapshot_bytes: u64,
     replayed: Duration,
     restarted: Duration,
+    /// Of a live claim, with everything that goes with it.
+    memory_bytes: u64,
+}
+
+/// What the process grows by when it holds the same state a second time, nothing of it shared.
+fn memory_of_another(state: &State) -> u64 {
+    let resident = || {
+        let status = std::fs::read_to_string("/proc/self/status").expect("it is there on Linux");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it says so");
+        let kib = line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok());
+        kib.expect("a number") << 10
+    };
+    let before = resident();
+    let mut reader = SnapshotReader::default();
+    snapshot(state.clone()).for_each(|chunk| reader.read(&chunk).expect("what was just written"));
+    let other = reader.finish().expect("what was just written");
+    let grown = resident().saturating_sub(before);
+    assert_eq!(other.census(), state.census());
+    grown
 }
 
 impl Figures {
     fn table(&self) -> String {
-        let Self { claims, built, calm, busy, longest, snapshot_bytes, replayed, restarted } = self;
+        let Self { claims, built, calm, busy, longest, snapshot_bytes, replayed, restarted, memory_bytes } = self;
         let ms = |duration: &Duration| format!("{:.1} ms", duration.as_secs_f64() * 1e3);
         let rate = |noticed: &Noticed| format!("{:.0}/s", noticed.writes as f64 / noticed.span.as_secs_f64());
         let mut table = String::from("| what | before | while the snapshot is taken |\n|---|---|---|\n");
@@ -204,7 +226,8 @@ impl Figures {
         let _ = write!(
             table,
             "\n| what | |\n|---|---|\n| live claims | {claims} |\n| built, through the log, in | {:.1} s |\n\
-             | snapshot | {:.1} MiB |\n| restart: state rebuilt after | {} |\n| restart: first linearizable read after \
+             | snapshot | {:.1} MiB |\n| memory per live claim, with person, deadline, indexes and remembered answer | {memory_bytes} B |\n\
+             | restart: state rebuilt after | {} |\n| restart: first linearizable read after \
              | {} |\n",
             built.as_secs_f64(),
             *snapshot_bytes as f64 / f64::from(1 << 20),

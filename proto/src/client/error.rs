@@ -21,6 +21,11 @@ const RATE_LIMITED: &str = "RATE_LIMITED";
 /// What followed a token is gone.
 pub(super) const RESUME_TOKEN_EXPIRED: &str = "RESUME_TOKEN_EXPIRED";
 
+/// Older history and reports cannot be had: no other node has them, and everything else goes on.
+const OF_HISTORY: [&str; 3] = [HISTORY_UNAVAILABLE, "REPORTS_BUSY", "REPORT_TOO_LONG"];
+/// What only Postgres knows.
+pub const HISTORY_UNAVAILABLE: &str = "HISTORY_UNAVAILABLE";
+
 /// How long a node that says "not now" without a time is left alone.
 const DEFAULT_WAIT: Duration = Duration::from_millis(50);
 
@@ -186,6 +191,10 @@ pub(super) fn judge(status: Status) -> Verdict {
     match status.code() {
         Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Internal if local => {
             Verdict::NodeFailed(Trouble { text: root_cause(&status), in_doubt: !never_connected(&status) })
+        }
+        // The record of history is away, and the node is well.
+        Code::Unavailable if OF_HISTORY.contains(&refusal(&status).reason.as_str()) => {
+            Verdict::Refused(refusal(&status))
         }
         // CANCELLED is what a server says whose time for the call ran out: it may have acted all the same.
         Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => {

@@ -8,6 +8,7 @@ use crate::v1::auth_service_client::AuthServiceClient;
 use crate::v1::catalog_service_client::CatalogServiceClient;
 use crate::v1::inbox_service_client::InboxServiceClient;
 use crate::v1::message_service_client::MessageServiceClient;
+use crate::v1::report_service_client::ReportServiceClient;
 use crate::v1::reservation_service_client::ReservationServiceClient;
 use crate::v1::seat_service_client::SeatServiceClient;
 use crate::v1::user_service_client::UserServiceClient;
@@ -105,6 +106,12 @@ methods! {
         unblock_user(v1::UnblockUserRequest) -> v1::UnblockUserResponse;
         list_blocks(v1::ListBlocksRequest) -> v1::ListBlocksResponse;
         report_message(v1::ReportMessageRequest) -> v1::ReportMessageResponse;
+    }
+    ReportServiceClient {
+        get_utilization(v1::GetUtilizationRequest) -> v1::GetUtilizationResponse;
+        get_no_shows(v1::GetNoShowsRequest) -> v1::GetNoShowsResponse;
+        get_waits(v1::GetWaitsRequest) -> v1::GetWaitsResponse;
+        get_peaks(v1::GetPeaksRequest) -> v1::GetPeaksResponse;
     }
     ClusterServiceClient {
         initialize(admin::InitializeRequest) -> admin::InitializeResponse;
