@@ -60,17 +60,18 @@ impl Reader {
         limit: usize,
     ) -> Result<(Vec<Claim>, At), ReadTrouble> {
         let branch = question.branch.map(|branch| format!("AND s.branch_id = {}", branch.0)).unwrap_or_default();
+        // The first comparison is what the index is asked for.
         let sql = format!(
             "{CLAIM} JOIN seats s ON s.id = c.seat_id WHERE c.starts_at >= $1 AND c.starts_at < $2 \
-             AND (c.starts_at, c.id) > ($3, $4) AND c.holder_id IS NOT NULL {branch} ORDER BY c.starts_at, c.id LIMIT \
+             AND (c.starts_at, c.id) > ($1, $3) AND c.holder_id IS NOT NULL {branch} ORDER BY c.starts_at, c.id LIMIT \
              {limit}"
         );
-        let (from, to) = (instant(question.interval.start()), instant(question.interval.end()));
         let (after_time, after_id) = after.unwrap_or((question.interval.start(), ClaimId(0)));
         let after_id = i64::try_from(after_id.0).unwrap_or(i64::MAX);
+        let to = instant(question.interval.end());
         self.answered(async {
             let mut moment = self.moment().await?;
-            let asked = sqlx::query(AssertSqlSafe(sql)).bind(from).bind(to).bind(instant(after_time)).bind(after_id);
+            let asked = sqlx::query(AssertSqlSafe(sql)).bind(instant(after_time)).bind(to).bind(after_id);
             let rows = asked.fetch_all(&mut *moment.transaction).await?;
             Ok((rows.iter().map(claim).collect::<Result<_, _>>()?, moment.at))
         })

@@ -52,7 +52,7 @@ impl Ages {
         self.clock.shift_clock(-days_ago * DAY_S * 1_000_000);
         let url_file = self.url_file.to_str().expect("a path of ours");
         let record = ["--postgres-url-file", url_file];
-        let args = [&["--replicas", "1"], if with_record { &record[..] } else { &[] }].concat();
+        let args = [&["--replicas", "1"][..], if with_record { &record[..] } else { &[] }].concat();
         let shim = [("LD_PRELOAD", self.library.as_path()), ("CARREL_CHAOS_CONTROL", &self.clock.path)];
         self.demo = Some(Demo::start_in(&shim, &self.dir.path().join("demo"), self.port, &args));
     }
