@@ -1,8 +1,9 @@
 //! What is over leaves the state once the relational record has it, so that memory does not grow with history.
 //!
-//! The leader names the claims, some at a time; whether each may go is decided here, by what the state itself knows: the
-//! claim is over for long enough, the record has everything up to then, no strike for it can lead to anything any more, and what is gone of a person is older than what is held. Nothing is told of it, for nothing about
-//! a claim changes by it. Where nobody keeps a record, nothing leaves.
+//! The leader names the claims, some at a time; whether each may go is decided here, by what the state itself knows:
+//! the claim is over for long enough, the record has everything up to then, no strike for it can lead to anything any
+//! more, and what is gone of a person is older than what is held. Nothing is told of it, for nothing about a claim
+//! changes by it. Where nobody keeps a record, nothing leaves.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! Reading the record: older history and reports, for people who wait for an answer.
 //!
-//! On connections of its own, a few and bounded, so that the projection is never behind a report. A server that is away,
-//! busy or slow is said so within seconds, and nobody who books notices.
+//! On connections of its own, a few and bounded, so that the projection is never behind a report. That a server is
+//! away, busy or slow is said within seconds, and nobody who books notices.
 
 use std::future::Future;
 use std::sync::Arc;

@@ -37,8 +37,8 @@ impl From<ExpandError> for Unreported {
     }
 }
 
-/// People's claims that kept a seat within the interval ($1, $2): when they begin and end there, and whether somebody sat
-/// there until the end, or still sits.
+/// People's claims that kept a seat within the interval ($1, $2): when they begin and end there, and whether somebody
+/// sat there until the end, or still sits.
 const KEPT: &str = "SELECT s.area_id, s.branch_id, c.starts_at, greatest(c.starts_at, $1) AS begun, \
      greatest(least(CASE WHEN c.state IN ('CONFIRMED', 'CHECKED_IN', 'AWAY') THEN c.ends_at \
      ELSE least(c.ends_at, c.changed_at) END, $2), c.starts_at, $1) AS ended, \
@@ -194,8 +194,8 @@ fn base_s(question: &Question) -> i64 {
     (question.interval.start().0.div_euclid(SECOND_US)).div_euclid(86_400) * 86_400 - 3 * 86_400
 }
 
-/// By area and by the hours in which claims begin and end, and those in use are now ($3): see [`Ends`]. A row for each of
-/// these that occurs.
+/// By area and by the hours in which claims begin and end, and those in use are now ($3): see [`Ends`]. A row for each
+/// of these that occurs.
 pub(super) fn utilization(catalog: &Catalog, question: &Question) -> Result<String, ExpandError> {
     let (base_s, offset) = (base_s(question), offset_sql(catalog, question, "branch_id", "starts_at")?);
     let second = |at: &str| format!("(floor(date_part('epoch', {at}))::bigint - {base_s})::int + {offset}");

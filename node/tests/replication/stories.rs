@@ -334,7 +334,7 @@ pub async fn a_disk_that_cannot_sync_a_new_identity_ends_the_node<M: Machines>()
     assert!(matches!(failure, Failure::Volume(_)), "{failure:?}");
 }
 
-/// What a member does not know would stop it, so it does not enter the log; and one that comes later says what it needs.
+/// What a member does not know would stop it, so it does not enter the log before every member knows it.
 pub async fn what_an_earlier_release_does_not_know_waits_for_it<M: Machines>() {
     let secret = || PseudonymSecret([3; 32]);
     let mut cluster = Cluster::<M>::formed(Settings::default()).await;
