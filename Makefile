@@ -16,7 +16,7 @@ help: ## This list
 run: deps ## A whole library on this machine: three replicas, the sample campus, one account per role
 	cargo run --release --locked --bin carrel -- demo $(ARGS)
 
-test: deps ## Every test, those with real processes included
+test: deps ## Every test, those with real processes and a real Postgres included; DATABASE_URL names one to use
 	cargo test --workspace --locked
 
 chaos: deps ## Ten minutes of faults on real processes, kept in docs/reports/chaos.md; CARREL_CHAOS_SEED=n repeats a run

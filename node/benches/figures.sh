@@ -3,7 +3,7 @@
 # commands and what they printed. Each table runs by itself: figures.sh failover once. One that fails says so in its
 # report and stops none of the others.
 #
-# CARREL_FIGURES_PORT: the first of 41 ports for the clusters that are started.
+# CARREL_FIGURES_PORT: the first of 91 ports for the clusters that are started.
 # CARREL_FIGURES_PROFILE: another profile of Cargo's than release, for tables that say what is used at most.
 set -u
 cd "$(dirname "$0")/../.."
@@ -115,12 +115,16 @@ table() {
     projection)
       echo '# The relational record'
       header
-      echo 'Bookings without a record, and with one, Postgres on the same machine:'
-      carrel bookings --replicas 3 --clients 200 --seconds 15
-      carrel bookings --replicas 3 --clients 200 --seconds 15 --postgres
-      echo 'Postgres away for five minutes of full load, and what it took to catch up; then 200 interruptions:'
+      echo 'Two clusters by turns, of which one keeps a record in Postgres, as fast as they answer, and at a rate:'
+      carrel record --replicas 3 --clients 200 --seconds 10 --pairs "${CARREL_RECORD_PAIRS:-8}"
+      carrel record --replicas 3 --clients 200 --seconds 10 --pairs "${CARREL_RECORD_PAIRS:-8}" --rate 1000
+      echo 'Postgres away for five minutes of bookings, which the cluster keeps for it; and for longer than it keeps them:'
+      tested CARREL_PROJECTION_OUTAGE_SECONDS="${CARREL_PROJECTION_OUTAGE_SECONDS:-300}" \
+        CARREL_PROJECTION_OUTAGE_RATE="${CARREL_PROJECTION_OUTAGE_RATE:-3000}" \
+        cargo test --release --locked --package carrel-node --test projection -- nobodys_outage
       tested CARREL_PROJECTION_OUTAGE_SECONDS="${CARREL_PROJECTION_OUTAGE_SECONDS:-300}" \
         cargo test --release --locked --package carrel-node --test projection -- nobodys_outage
+      echo 'Kills and cuts, half of them between COMMIT and its reply:'
       tested CARREL_PROJECTION_INTERRUPTIONS="${CARREL_PROJECTION_INTERRUPTIONS:-200}" \
         cargo test --release --locked --package carrel-node --test projection -- kills_and_cuts
       ;;

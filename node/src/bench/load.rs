@@ -34,6 +34,17 @@ const LATENCY_US_MAX: u64 = 60_000_000;
 const CLIENTS_PER_CONNECTION: usize = 25;
 const CONNECTIONS_MAX: usize = 8;
 
+pub fn connections(clients: usize) -> usize {
+    clients.div_ceil(CLIENTS_PER_CONNECTION).clamp(1, CONNECTIONS_MAX)
+}
+
+/// Long enough for the slowest answer of an overloaded cluster, so that every call is accounted for.
+pub const PATIENT: Options = Options {
+    connect_timeout: Duration::from_secs(1),
+    attempt_timeout: Duration::from_secs(2),
+    deadline: Duration::from_secs(30),
+};
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Load {
     Bookings,
@@ -68,6 +79,13 @@ pub struct LoadArgs {
     metrics: Vec<String>,
 }
 
+/// For how long, and at which rate if the answers do not decide it.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    pub seconds: u64,
+    pub rate: Option<u32>,
+}
+
 /// # Errors
 /// If the cluster cannot be reached or has nothing to book, or a call failed for another reason than a full seat.
 pub async fn run(
@@ -77,10 +95,9 @@ pub async fn run(
     json: bool,
 ) -> anyhow::Result<()> {
     let machine = Machine::survey(&args.place.dir)?;
-    // Long enough for the slowest answer of an overloaded cluster, so that every call is accounted for.
-    let options = Options { deadline: Duration::from_secs(30), ..Options::default() };
+    let options = PATIENT;
     let clients = args.clients.iter().copied().max().context("there is at least one number of clients")? as usize;
-    let count = clients.div_ceil(CLIENTS_PER_CONNECTION).clamp(1, CONNECTIONS_MAX);
+    let count = connections(clients);
     let report = match args.replicas {
         Some(replicas) => {
             let own = OwnCluster { replicas, place: args.place.clone() };
@@ -116,7 +133,8 @@ async fn measure_all(
     let mut rows = Vec::new();
     for &clients in &args.clients {
         let idle = wallets.split_off(clients as usize);
-        let (row, back) = measure(load, args, &ground, wallets, metrics, json).await?;
+        let pace = Pace { seconds: args.seconds, rate: args.rate };
+        let (row, back) = measure(load, pace, &ground, wallets, metrics, json).await?;
         rows.push(row);
         wallets = back;
         wallets.extend(idle);
@@ -131,18 +149,19 @@ async fn measure_all(
     Ok(Report { load: load.name(), nodes, machine, rows, left: Left { accounts_made, accounts_left, bookings } })
 }
 
-async fn measure(
+/// Of each of these people one client.
+pub async fn measure(
     load: Load,
-    args: &LoadArgs,
+    pace: Pace,
     ground: &Arc<Ground>,
     wallets: Vec<Wallet>,
     metrics: &[String],
     json: bool,
 ) -> anyhow::Result<(Row, Vec<Wallet>)> {
     let clients = wallets.len();
-    let length = Duration::from_secs(args.seconds);
+    let length = Duration::from_secs(pace.seconds);
     let warm_up = length.mul_f64(WARM_UP_SHARE);
-    let every = args.rate.map(|rate| Duration::from_secs_f64(clients as f64 / f64::from(rate)));
+    let every = pace.rate.map(|rate| Duration::from_secs_f64(clients as f64 / f64::from(rate)));
     let start = Arc::new(Barrier::new(clients + 1));
     let mut tasks = JoinSet::new();
     for (number, wallet) in wallets.into_iter().enumerate() {
@@ -158,7 +177,7 @@ async fn measure(
         });
     }
     start.wait().await;
-    let bar = progress(args.seconds, json, "measuring {bar:30} {pos}/{len} s");
+    let bar = progress(pace.seconds, json, "measuring {bar:30} {pos}/{len} s");
     let ticking = bar.clone();
     let ticker = tokio::spawn(async move {
         loop {
@@ -181,7 +200,7 @@ async fn measure(
     bar.finish_and_clear();
     wallets.sort_by_key(|(number, _)| *number);
     let log = metrics::rates(&before, &after, counted);
-    let row = Row::new(clients, args.rate, (length - warm_up).as_secs_f64(), &tally, log);
+    let row = Row::new(clients, pace.rate, (length - warm_up).as_secs_f64(), &tally, log);
     Ok((row, wallets.into_iter().map(|(_, wallet)| wallet).collect()))
 }
 
@@ -216,19 +235,19 @@ struct Left {
 }
 
 #[derive(Debug, Serialize)]
-struct Row {
+pub struct Row {
     clients: usize,
     rate: Option<u32>,
     seconds: f64,
     answered: u64,
     taken: u64,
-    failed: Failures,
-    per_second: f64,
+    pub failed: Failures,
+    pub per_second: f64,
     /// Bookings and cancellations.
     writes_per_second: f64,
     p50_ms: f64,
     p90_ms: f64,
-    p99_ms: f64,
+    pub p99_ms: f64,
     p999_ms: f64,
     max_ms: f64,
     log: Vec<LogRate>,

@@ -10,6 +10,7 @@ mod load;
 mod machine;
 mod metrics;
 mod once;
+mod record;
 mod stage;
 mod verdict;
 
@@ -52,6 +53,11 @@ enum Subject {
     Failover(failover::FailoverArgs),
     /// Commands sent several times through several nodes while leaders change: each has its effect once
     Once(once::OnceArgs),
+    /// What the relational record costs those who book, and by how much it lags
+    ///
+    /// The same load by turns on two clusters, of which one keeps a record in a Postgres on this machine, so that
+    /// whatever else the machine does bears on both alike. The second cluster listens from PORT+50 on.
+    Record(record::RecordArgs),
     /// This machine: cores, processor, what a sync of 4 KiB costs
     Machine(machine::MachineArgs),
 }
@@ -95,6 +101,7 @@ pub async fn run(
         Subject::Reads(args) => load::run(load::Load::Reads, args, connect, json).await,
         Subject::Failover(args) => failover::run(args, json).await,
         Subject::Once(args) => once::run(args, json).await,
+        Subject::Record(args) => record::run(args, json).await,
         Subject::Machine(args) => machine::run(&args, json),
     }
 }

@@ -96,6 +96,10 @@ impl Stage {
         &self.ready.metrics
     }
 
+    pub fn admin(&self) -> &[String] {
+        &self.ready.admin
+    }
+
     /// # Errors
     /// Never: the endpoints are the demo's.
     pub fn connect(&self, options: Options) -> anyhow::Result<Client> {

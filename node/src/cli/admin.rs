@@ -10,8 +10,8 @@ use futures_util::future::join_all;
 use super::context::{Context, connect};
 use super::errors::Failure;
 
-/// Where `carrel demo` listens for whoever runs it.
-const DEFAULT_URLS: &str = "http://127.0.0.1:7420,http://127.0.0.1:7421,http://127.0.0.1:7422";
+/// So far behind its client port lies a node's admin port, in a demo as in pods.
+const BEHIND_CLIENT_PORT: u16 = 20;
 
 /// To say how it is. One that is gone is not waited for, and the others are asked at the same time.
 pub(super) const LOOK: Options = Options {
@@ -29,16 +29,30 @@ const PATIENT: Options = Options {
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct Admin {
-    /// Admin ports of the nodes; what only the leader does is asked of each in turn
-    #[arg(long, env = "CARREL_ADMIN", value_name = "URL,URL", value_delimiter = ',')]
-    #[arg(default_value = DEFAULT_URLS, hide_env_values = true)]
-    pub(super) admin: Vec<String>,
+    /// Admin ports of the nodes, of which the leader is found [default: port + 20 of every node of --endpoints]
+    #[arg(long, env = "CARREL_ADMIN", value_name = "URL,URL", value_delimiter = ',', hide_env_values = true)]
+    admin: Vec<String>,
 }
 
 impl Admin {
+    /// As they were given, or where a demo and pods have them: beside the client ports that `client` knows.
+    pub(super) async fn urls(&self, client: &Client) -> Vec<String> {
+        if !self.admin.is_empty() {
+            return self.admin.clone();
+        }
+        let mut nodes: Vec<String> = client.endpoints().map(ToString::to_string).collect();
+        // Of a cluster of five, --endpoints may name three.
+        let status = client.clone().with_options(LOOK).get_status(admin::GetStatusRequest { local: false }).await;
+        nodes.extend(status.map(|status| status.nodes).unwrap_or_default().into_iter().map(|node| node.endpoint));
+        let mut urls: Vec<_> = nodes.iter().filter_map(|node| admin_url(node)).collect();
+        urls.sort();
+        urls.dedup();
+        urls
+    }
+
     /// Any of them.
-    pub(super) fn client(&self, tls: Option<&Tls>) -> Result<Client, Failure> {
-        connect(&self.admin, PATIENT, tls, "--admin")
+    pub(super) async fn client(&self, client: &Client, tls: Option<&Tls>) -> Result<Client, Failure> {
+        connect(&self.urls(client).await, PATIENT, tls, "--admin")
     }
 
     /// This one, of them or beside them, for whatever takes long.
@@ -52,7 +66,8 @@ impl Admin {
         context: &Context,
         call: impl AsyncFn(Client) -> Result<T, ClientError>,
     ) -> Result<T, Failure> {
-        let looked = self.admin.iter().map(async |url| {
+        let urls = self.urls(&context.anonymous()).await;
+        let looked = urls.iter().map(async |url| {
             let client = connect([url], PATIENT, context.tls(), "--admin")?;
             let status = client.clone().with_options(LOOK).get_status(admin::GetStatusRequest { local: true }).await;
             Ok::<_, Failure>((client, status))
@@ -84,5 +99,24 @@ impl Admin {
         let nobody = Failure::Usage("--admin names no node".into());
         let failure = last.or(silent).map_or(nobody, Failure::from);
         Err(failure.advise_if_unreachable("Name the admin ports of this cluster with --admin or CARREL_ADMIN."))
+    }
+}
+
+fn admin_url(client_url: &str) -> Option<String> {
+    let (host, port) = client_url.trim_end_matches('/').rsplit_once(':')?;
+    let port: u16 = port.parse().ok()?;
+    Some(format!("{host}:{}", port.checked_add(BEHIND_CLIENT_PORT)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_admin_port_follows_from_a_client_port_that_is_named() {
+        assert_eq!(admin_url("http://127.0.0.1:7401/").as_deref(), Some("http://127.0.0.1:7421"));
+        assert_eq!(admin_url("https://[::1]:7400").as_deref(), Some("https://[::1]:7420"));
+        assert_eq!(admin_url("http://library.example.org"), None);
+        assert_eq!(admin_url("http://127.0.0.1:65530"), None);
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use carrel_proto::admin::v1 as admin;
 use carrel_proto::admin::v1::cluster_service_client::ClusterServiceClient;
 use carrel_proto::admin::v1::create_backup_response::{Header, Part, Trailer};
-use carrel_proto::client::{Client, Tls};
+use carrel_proto::client::Client;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -15,12 +15,12 @@ use sha2::{Digest, Sha256};
 use tonic::{Code, Streaming};
 use uuid::Uuid;
 
-use super::Output;
-use super::admin::Admin;
-use super::context::print;
+use super::admin::{Admin, LOOK};
+use super::context::{client, print, tls};
 use super::errors::Failure;
 use super::recover::{census, failed, instant};
 use super::table::facts;
+use super::{Globals, Output};
 use crate::raft::offline::{self, Restoring};
 use crate::raft::platform::Server;
 
@@ -73,13 +73,15 @@ pub(super) struct Restore {
     cluster_id: Option<Uuid>,
 }
 
-pub(super) async fn run(output: Output, tls: Option<&Tls>, command: Backup) -> Result<(), Failure> {
+pub(super) async fn run(globals: &Globals, command: Backup) -> Result<(), Failure> {
+    let output = globals.output;
     match command {
         Backup::Save { file, keep, admin } => {
             if keep.is_some() && file.extension().is_none() {
                 return Err(Failure::Usage("--keep tells backups by how their names end: library.backup".into()));
             }
-            save(output, &file, admin.client(tls)?).await?;
+            let client = admin.client(&client(globals, LOOK)?, tls(globals)?.as_ref()).await?;
+            save(output, &file, client).await?;
             if let Some(keep) = keep {
                 let pruned = prune(&file, keep as usize);
                 pruned.map_err(|source| Failure::Local { doing: "deleting old backups".into(), source })?;

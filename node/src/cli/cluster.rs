@@ -213,12 +213,12 @@ async fn position(leader: &Client) -> Result<Option<admin::LogId>, ClientError> 
 }
 
 async fn snapshot(context: &Context, admin: &Admin) -> Result<(), Failure> {
-    for url in &admin.admin {
-        let node = admin.of(context, url)?;
+    for url in admin.urls(&context.anonymous()).await {
+        let node = admin.of(context, &url)?;
         context.wait(node.trigger_snapshot(admin::TriggerSnapshotRequest {})).await?;
     }
-    let status =
-        context.wait(admin.client(context.tls())?.get_status(admin::GetStatusRequest { local: false })).await?;
+    let nodes = admin.client(&context.anonymous(), context.tls()).await?;
+    let status = context.wait(nodes.get_status(admin::GetStatusRequest { local: false })).await?;
     let hash = |node: &admin::NodeStatus| node.state_hash.clone();
     let row = |node: &admin::NodeStatus| {
         let (index, sha256) =

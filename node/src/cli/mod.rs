@@ -181,9 +181,7 @@ fn dispatch(globals: Globals, command: Command) -> Result<ExitCode, Failure> {
         Command::Cluster(command) => client(globals, async |context| cluster::run(context, command).await)?,
         Command::Reports(command) => client(globals, async |context| reports::run(context, command).await)?,
         Command::Projection(command) => client(globals, async |context| projection::run(context, command).await)?,
-        Command::Backup(command) => {
-            one_thread()?.block_on(backup::run(output, context::tls(&globals)?.as_ref(), command))?
-        }
+        Command::Backup(command) => one_thread()?.block_on(backup::run(&globals, command))?,
         Command::Restore(restore) => one_thread()?.block_on(backup::restore(output, restore))?,
         Command::Recover(recover) => one_thread()?.block_on(recover::run(output, recover))?,
         Command::Rehearse(rehearse) => client(globals, async |context| rehearse::run(context, &rehearse).await)?,
@@ -330,6 +328,7 @@ mod tests {
             "bench reads --metrics http://127.0.0.1:7430/metrics",
             "bench failover --clients 20 --tries 5 --how kill",
             "bench once --commands 3000 --leader-changes 2 --repeated 30 --seed 7 --replicas 5",
+            "bench record --clients 200 --seconds 10 --pairs 6 --rate 500 --port 7700",
             "bench machine --dir d",
             "cluster status --output json",
             "cluster transfer-leadership 2",

@@ -24,10 +24,12 @@ const MIGRATIONS: [(i64, &str, &str); 2] =
     [(1, "record", include_str!("migrations/1_record.sql")), (3, "reports", include_str!("migrations/3_reports.sql"))];
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// A statement of some thousand rows takes a second on a busy machine. Beyond this the server has stopped answering.
+/// Clearing or proving millions of rows takes a while. Beyond this the server has stopped answering.
 const ANSWER_LIMIT: Duration = Duration::from_secs(90);
+/// Some thousand rows take well below a second. What takes longer is tried again with fewer.
+pub(super) const WRITE_LIMIT: Duration = Duration::from_secs(20);
 
-/// Somewhat less than that, so that it is the server that says what it waited for. Who else locks the tables must not
+/// Somewhat less than the longer of the two, so that it is the server that says what it waited for. Who else locks the tables must not
 /// hold up more than one attempt.
 const SETTINGS: &str = "SET statement_timeout = '60s'; SET lock_timeout = '5s'; SET TIME ZONE 'UTC'; \
      SET idle_in_transaction_session_timeout = '120s'; SET client_min_messages = 'warning'";
@@ -82,6 +84,7 @@ impl Database {
         // Under sqlx's advisory lock: of two nodes that begin together, one waits for the other.
         let migrated = async { migrator.run(&mut database.connection).await.map_err(Trouble::migrating) };
         answered("making the tables", migrated).await?;
+        tracing::info!(version = database.version, "connected to Postgres, which has the tables of this release");
         Ok(database)
     }
 
@@ -98,7 +101,7 @@ impl Database {
             sqlx::query_as::<_, (i64, String, String)>(asked).fetch_one(&mut connection).await
         };
         let asked = async { asked.await.map_err(Trouble::of("asking for its version")) };
-        let (number, version, encoding) = answered("asking for its version", asked).await?;
+        let (number, version, encoding) = answered_within(WRITE_LIMIT, "asking for its version", asked).await?;
         if number < OLDEST_VERSION {
             return Err(Trouble::OldServer { version });
         }
@@ -112,7 +115,7 @@ impl Database {
     pub async fn cursor(&mut self) -> Result<Option<Cursor>, Trouble> {
         let doing = "reading the cursor";
         let read = sqlx::query(CURSOR).fetch_optional(&mut self.connection);
-        let row = answered(doing, async { read.await.map_err(Trouble::of(doing)) }).await?;
+        let row = answered_within(WRITE_LIMIT, doing, async { read.await.map_err(Trouble::of(doing)) }).await?;
         row.map(|row| cursor(&row).map_err(Trouble::of(doing))).transpose()
     }
 
@@ -141,8 +144,15 @@ pub(super) async fn answered<T>(
     doing: &'static str,
     asked: impl Future<Output = Result<T, Trouble>>,
 ) -> Result<T, Trouble> {
-    let silent = |_| Trouble::Silent { doing, within: ANSWER_LIMIT };
-    tokio::time::timeout(ANSWER_LIMIT, asked).await.map_err(silent)?
+    answered_within(ANSWER_LIMIT, doing, asked).await
+}
+
+pub(super) async fn answered_within<T>(
+    within: Duration,
+    doing: &'static str,
+    asked: impl Future<Output = Result<T, Trouble>>,
+) -> Result<T, Trouble> {
+    tokio::time::timeout(within, asked).await.map_err(|_| Trouble::Silent { doing, within })?
 }
 
 /// As Postgres wants it. Beyond what it can hold there are no times in the domain.

@@ -21,6 +21,8 @@ use crate::replica::{Freshness, View, WriteError};
 
 /// A transaction takes well below a second, and costs so little beside its rows.
 const EVENTS_PER_TRANSACTION: usize = 5_000;
+/// What a server that is too slow for that is given at last.
+const EVENTS_PER_TRANSACTION_MIN: usize = 100;
 
 /// How long changes are gathered for one transaction: reports are never more than this much older than they need be.
 const GATHER: Duration = Duration::from_millis(100);
@@ -50,6 +52,8 @@ pub(super) struct Projector {
     last_moved: Instant,
     last_acknowledged: Instant,
     unacknowledged: usize,
+    /// Fewer after a transaction that took too long, and more again after each that did not.
+    events_at_once: usize,
 }
 
 /// What one look at the state has come to.
@@ -83,6 +87,7 @@ impl Projector {
             last_moved: now,
             last_acknowledged: now,
             unacknowledged: 0,
+            events_at_once: EVENTS_PER_TRANSACTION,
         }
     }
 
@@ -120,6 +125,9 @@ impl Projector {
                 // One that worked for a while is no trouble that lasts.
                 if begun.elapsed() > RETRY_LAST {
                     retry = RETRY_FIRST;
+                }
+                if trouble.is_of_time() {
+                    self.events_at_once = (self.events_at_once / 4).max(EVENTS_PER_TRANSACTION_MIN);
                 }
                 self.complain(&trouble);
                 tokio::select! {
@@ -250,7 +258,7 @@ impl Projector {
         }
         let (mut changes, mut last, mut is_all) = (Changes::default(), None, true);
         for told in outbox.after(cursor.applied_index) {
-            if changes.event_count >= EVENTS_PER_TRANSACTION {
+            if changes.event_count >= self.events_at_once {
                 is_all = false;
                 break;
             }
@@ -282,6 +290,7 @@ impl Projector {
             written => written?,
         }
         *cursor = to;
+        self.events_at_once = (self.events_at_once * 2).min(EVENTS_PER_TRANSACTION);
         self.unacknowledged += changes.event_count;
         self.figures.rows.inc_by(changes.row_count() as u64);
         self.moved(cursor, &view);
@@ -389,6 +398,10 @@ impl Projector {
         self.figures.trouble.with_label_values(&[trouble.reason()]).set(1);
         let view = self.replica.view();
         self.figures.lag_events.set(view.outbox().len().cast_signed());
+        let through = self.status.borrow().applied_index;
+        if let Some(through) = through {
+            self.figures.lag_entries.set(view.at().index.saturating_sub(through).cast_signed());
+        }
         self.say(if matches!(trouble, Trouble::Halted(_)) { Phase::Halted } else { Phase::Waiting }, Some(&text));
         if let Some(ask) = self.pending.take() {
             let _ = ask.into_answer().send(Err(AskError::Trouble(text.into())));

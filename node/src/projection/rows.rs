@@ -46,6 +46,8 @@ pub type Key = (i64, i64);
 pub struct Changes {
     /// None: the row goes.
     pub rows: BTreeMap<Table, BTreeMap<Key, Option<Row>>>,
+    /// Of `rows`, the claims that began here: no table has them.
+    pub new_claims: BTreeSet<Key>,
     /// People who are gone, with everything that is kept by their number.
     pub forgotten: BTreeSet<i64>,
     pub history: BTreeMap<Table, Vec<Row>>,
@@ -71,7 +73,13 @@ impl Changes {
 
     fn change(&mut self, change: &Change, view: &State) {
         match change {
-            Change::Claim { before: _, after } => self.put(Table::Claims, claim(after)),
+            Change::Claim { before, after } => {
+                let row = claim(after);
+                if before.is_none() {
+                    self.new_claims.insert(Table::Claims.key(&row));
+                }
+                self.put(Table::Claims, row);
+            }
             Change::Wait { before: _, after } => self.put(Table::Waits, wait(after)),
             Change::User { before: _, after } => self.put(Table::Users, user(after)),
             Change::Strike { user, before: _, after } => self.put(Table::Strikes, strike(*user, after)),

@@ -210,7 +210,7 @@ impl Table {
         (part(0), part(1))
     }
 
-    /// Takes one array for each column.
+    /// Takes one array for each column; writes over what is there.
     pub fn insert(self) -> String {
         let columns = self.columns();
         let listed = |each: &dyn Fn(usize, &Column) -> String| {
@@ -222,15 +222,21 @@ impl Table {
             Kind::Json => format!("given.{}::jsonb", column.name),
             _ => format!("given.{}", column.name),
         });
-        let mut sql =
-            format!("INSERT INTO {} ({names}) SELECT {values} FROM UNNEST({arrays}) AS given({names})", self.name());
-        if Self::MIRRORS.contains(&self) {
-            let key = self.key_names().join(", ");
-            let set = columns[self.key_columns()..].iter();
-            let set: Vec<_> = set.map(|column| format!("{0} = EXCLUDED.{0}", column.name)).collect();
-            sql += &format!(" ON CONFLICT ({key}) DO UPDATE SET {}", set.join(", "));
-        }
-        sql
+        let set = columns[self.key_columns()..].iter();
+        let set: Vec<_> = set.map(|column| format!("{0} = EXCLUDED.{0}", column.name)).collect();
+        format!(
+            "INSERT INTO {} ({names}) SELECT {values} FROM UNNEST({arrays}) AS given({names}) \
+             ON CONFLICT ({}) DO UPDATE SET {}",
+            self.name(),
+            self.key_names().join(", "),
+            set.join(", ")
+        )
+    }
+
+    /// Takes rows as they are: none of them may be there.
+    pub fn copy(self) -> String {
+        let names: Vec<_> = self.columns().iter().map(|column| column.name).collect();
+        format!("COPY {} ({}) FROM STDIN (FORMAT binary)", self.name(), names.join(", "))
     }
 
     /// Takes one array for each column of the key.
@@ -291,6 +297,9 @@ mod tests {
             "DELETE FROM strikes kept USING UNNEST($1::bigint[], $2::bigint[]) AS given(user_id, claim_id) WHERE \
              kept.user_id = given.user_id AND kept.claim_id = given.claim_id"
         );
-        assert!(!Table::Audit.insert().contains("ON CONFLICT"), "history is never written over");
+        assert_eq!(
+            Table::Areas.copy(),
+            "COPY areas (id, branch_id, slug, title, retired) FROM STDIN (FORMAT binary)"
+        );
     }
 }

@@ -22,7 +22,12 @@ pub enum Trouble {
     Silent { doing: &'static str, within: Duration },
     #[error("Postgres refuses the connection: {said}; {advice}")]
     NotLetIn { said: String, advice: &'static str },
-    #[error("this is Postgres {version}, and 15 or later is needed")]
+    #[error("there is no TLS to Postgres as it is asked for: {said}; {advice}")]
+    Untrusted { said: String, advice: &'static str },
+    #[error(
+        "this is Postgres {version}, and 15 or later is needed: upgrade the server with pg_upgrade, or name another one \
+         in the file of --postgres-url-file"
+    )]
     OldServer { version: String },
     #[error("the database is encoded in {0}: make one with `CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0`")]
     Encoding(String),
@@ -63,9 +68,14 @@ impl Trouble {
             sqlx::Error::Database(database) => {
                 let said = said(database.as_ref());
                 let advice = match code(database.as_ref()).as_str() {
-                    "28P01" => "check user and password in the file of --postgres-url-file",
+                    // To whoever asks from outside, a missing role looks like a wrong password.
+                    "28P01" => {
+                        "check user and password in the file of --postgres-url-file, which is read again at every \
+                         attempt; if there is no such role, `CREATE ROLE carrel LOGIN PASSWORD '...'`"
+                    }
                     "28000" => {
-                        "make the role with `CREATE ROLE carrel LOGIN PASSWORD '...'`, or let it in by pg_hba.conf"
+                        "make the role with `CREATE ROLE carrel LOGIN PASSWORD '...'`, or let it in by pg_hba.conf, \
+                         which may want TLS: ?sslmode=verify-full&sslrootcert=FILE"
                     }
                     "3D000" => "make the database with `CREATE DATABASE carrel OWNER carrel`",
                     "42501" => "grant it with `GRANT CONNECT ON DATABASE ... TO ...`",
@@ -76,8 +86,29 @@ impl Trouble {
                 Self::NotLetIn { said, advice }
             }
             sqlx::Error::Configuration(error) => Self::Address(error.to_string()),
-            other => Self::Unreachable(chain(&other)),
+            // A socket that is not there is refused, so it is a file of TLS.
+            sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Self::Address(format!("a file that it names is not there ({error})"))
+            }
+            sqlx::Error::Tls(error) => Self::untrusted(chain(error.as_ref())),
+            other => {
+                let said = chain(&other);
+                if said.contains("certificate") { Self::untrusted(said) } else { Self::Unreachable(said) }
+            }
         }
+    }
+
+    fn untrusted(said: String) -> Self {
+        let advice = if said.contains("does not support TLS") {
+            "let the server have a certificate and `ssl = on`, or ask for less with sslmode"
+        } else if said.contains("NotValidForName") || said.contains("not valid for name") {
+            "the server's certificate has to name the host as the address does"
+        } else if said.contains("xpired") {
+            "the server needs a new certificate"
+        } else {
+            "sslrootcert has to name the file of the authority that signed the server's certificate"
+        };
+        Self::Untrusted { said, advice }
     }
 
     pub fn migrating(error: MigrateError) -> Self {
@@ -99,9 +130,9 @@ impl Trouble {
                 "let the role own the database (`ALTER DATABASE ... OWNER TO ...`), or make the extension as a \
                  superuser with `CREATE EXTENSION btree_gist` and `GRANT CREATE ON SCHEMA public TO ...`"
             }
-            "55P03" => "something else holds a lock on the tables: see pg_locks and pg_stat_activity",
+            "55P03" => LOCKED,
             "42P07" => "there are other tables of that name: give the cluster a database of its own",
-            "25006" => "this server only reads: name the primary",
+            "25006" => ONLY_READS,
             _ => "this is tried again",
         };
         Self::NotMade { said: said(database.as_ref()), advice }
@@ -113,6 +144,11 @@ impl Trouble {
         matches!(self, Self::Refused { code, .. } if ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
     }
 
+    /// Whether the same with fewer rows may be done in time.
+    pub fn is_of_time(&self) -> bool {
+        matches!(self, Self::Silent { .. }) || matches!(self, Self::Refused { code, .. } if code == QUERY_CANCELED)
+    }
+
     /// For metrics.
     pub const fn reason(&self) -> &'static str {
         match self {
@@ -120,6 +156,7 @@ impl Trouble {
             Self::Unreachable(_) => "unreachable",
             Self::Silent { .. } => "silent",
             Self::NotLetIn { .. } => "not_let_in",
+            Self::Untrusted { .. } => "untrusted",
             Self::OldServer { .. } => "old_server",
             Self::Encoding(_) => "encoding",
             Self::LaterSchema(_) => "later_schema",
@@ -135,15 +172,24 @@ impl Trouble {
     }
 }
 
-fn advice_on(code: &str) -> &'static str {
-    match code {
-        "25006" => "; this server only reads: name the primary",
-        "53100" => "; its disk is full",
-        "55P03" => "; something else holds a lock on the tables: see pg_locks and pg_stat_activity",
-        "42501" => "; the role may not: let it own the tables",
-        "42P01" | "42703" => "; a table or column is missing that was made once: restore it, or give an empty database",
-        _ => "",
-    }
+const QUERY_CANCELED: &str = "57014";
+const ONLY_READS: &str = "this server only reads: name the primary, or let it write (default_transaction_read_only)";
+const LOCKED: &str = "something else holds a lock on the tables: `SELECT pid, query FROM pg_stat_activity WHERE pid IN \
+     (SELECT pid FROM pg_locks WHERE granted)` says what, and `SELECT pg_terminate_backend(PID)` ends it";
+
+fn advice_on(code: &str) -> String {
+    let advice = match code {
+        "25006" => ONLY_READS,
+        "53100" => "its disk is full: make room there; what is missed meanwhile is kept, and written then",
+        QUERY_CANCELED => "it was too slow: see pg_stat_activity for what keeps it busy",
+        "55P03" => LOCKED,
+        "42501" => "the role may not: let it own the tables (`ALTER TABLE ... OWNER TO ...`)",
+        "42P01" | "42703" => {
+            "a table or column is missing that was made once: restore it, or give an empty database"
+        }
+        _ => return String::new(),
+    };
+    format!("; {advice}")
 }
 
 fn said(error: &dyn DatabaseError) -> String {

@@ -13,8 +13,9 @@ use sqlx::postgres::{PgArguments, Postgres};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
+use crate::projection::copying;
 use crate::projection::cursor::{Again, Cursor};
-use crate::projection::database::{Database, answered, instant};
+use crate::projection::database::{Database, WRITE_LIMIT, answered, answered_within, instant};
 use crate::projection::rows::{self, Changes, Row, Value};
 use crate::projection::tables::{Column, Kind, Table};
 use crate::projection::trouble::Trouble;
@@ -24,6 +25,14 @@ const ROWS_PER_STATEMENT: usize = 5_000;
 
 /// More refused rows than these are the fault of something else: of a trigger, a rule, a table that was altered.
 const PARKED_MAX: i64 = 1_000;
+
+/// Whether a table may have such a row already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rows {
+    New,
+    /// What is there is written over.
+    Known,
+}
 
 /// What to do with rows that Postgres refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +58,12 @@ impl Database {
             let mut writer = Writer { connection: &mut transaction, refused, entry: to.applied_index };
             writer.move_cursor(from, to).await?;
             for (table, rows) in &changes.rows {
-                let kept: Vec<&Row> = rows.values().flatten().collect();
-                writer.put(*table, &kept).await?;
+                let kept = rows.iter().filter_map(|(key, row)| Some((key, row.as_ref()?)));
+                let is_new = |key| *table == Table::Claims && refused == Refused::Fail && changes.new_claims.contains(key);
+                let (new, known): (Vec<_>, Vec<_>) = kept.partition(|(key, _)| is_new(key));
+                let rows_of = |some: Vec<(_, _)>| some.into_iter().map(|(_, row)| row).collect::<Vec<&Row>>();
+                writer.put(*table, &rows_of(known), Rows::Known).await?;
+                writer.put(*table, &rows_of(new), Rows::New).await?;
                 let gone: Vec<_> = rows.iter().filter(|(_, row)| row.is_none()).map(|(key, _)| *key).collect();
                 writer.take_out(*table, &gone).await?;
             }
@@ -65,12 +78,16 @@ impl Database {
                 }
             }
             for (table, rows) in &changes.history {
-                writer.put(*table, &rows.iter().collect::<Vec<_>>()).await?;
+                writer.put(*table, &rows.iter().collect::<Vec<_>>(), Rows::New).await?;
             }
             writer.check().await?;
             transaction.commit().await.map_err(Trouble::of("committing"))
         };
-        answered(doing, written).await
+        // Row by row takes longer.
+        match refused {
+            Refused::Fail => answered_within(WRITE_LIMIT, doing, written).await,
+            Refused::Park => answered(doing, written).await,
+        }
     }
 
     /// All rows that the state holds, in one transaction; what it holds no more is left as it was, unless it cannot be
@@ -105,6 +122,12 @@ impl Database {
         let mut count = 0;
         for table in Table::MIRRORS {
             answered(doing, writer.clear(table, view, is_foreign)).await?;
+            // Of these, what ended before is still there.
+            let known = match table {
+                Table::Waits | Table::Strikes => Rows::Known,
+                Table::Claims if view.history().count() > 0 && !is_foreign => Rows::Known,
+                _ => Rows::New,
+            };
             let mut rows = rows::rows_of(view, table);
             loop {
                 let some: Vec<Row> = rows.by_ref().take(ROWS_PER_STATEMENT).collect();
@@ -112,7 +135,7 @@ impl Database {
                     break;
                 }
                 count += some.len() as u64;
-                answered(doing, writer.put(table, &some.iter().collect::<Vec<_>>())).await?;
+                answered(doing, writer.put(table, &some.iter().collect::<Vec<_>>(), known)).await?;
             }
         }
         answered(doing, writer.check()).await?;
@@ -207,26 +230,19 @@ impl Writer<'_> {
         cleared.map(drop).map_err(Trouble::of("clearing tables"))
     }
 
-    async fn put(&mut self, table: Table, rows: &[&Row]) -> Result<(), Trouble> {
-        match self.refused {
-            Refused::Fail => {
-                for some in rows.chunks(ROWS_PER_STATEMENT) {
-                    self.insert(table, some).await?;
-                }
-                Ok(())
-            }
-            Refused::Park => {
-                if table == Table::Claims {
-                    // A claim may be where another was before this transaction: all leave their places first.
-                    let keys: Vec<_> = rows.iter().map(|row| table.key(row)).collect();
-                    self.take_out(table, &keys).await?;
-                }
-                for some in rows.chunks(ROWS_PER_STATEMENT) {
-                    self.put_or_park(table, some).await?;
-                }
-                Ok(())
+    async fn put(&mut self, table: Table, rows: &[&Row], known: Rows) -> Result<(), Trouble> {
+        if self.refused == Refused::Park && (table, known) == (Table::Claims, Rows::Known) {
+            // A claim may be where another was before this transaction: all leave their places first.
+            let keys: Vec<_> = rows.iter().map(|row| table.key(row)).collect();
+            self.take_out(table, &keys).await?;
+        }
+        for some in rows.chunks(ROWS_PER_STATEMENT) {
+            match self.refused {
+                Refused::Fail => self.insert(table, some, known).await?,
+                Refused::Park => self.put_or_park(table, some, known).await?,
             }
         }
+        Ok(())
     }
 
     /// Halves what is refused until single rows are left, and puts those aside.
@@ -234,10 +250,11 @@ impl Writer<'_> {
         &'a mut self,
         table: Table,
         rows: &'a [&'a Row],
+        known: Rows,
     ) -> Pin<Box<dyn Future<Output = Result<(), Trouble>> + 'a>> {
         Box::pin(async move {
             self.run("SAVEPOINT some_rows").await?;
-            let mut put = self.insert(table, rows).await;
+            let mut put = self.insert(table, rows, known).await;
             if put.is_ok() {
                 put = self.check().await;
             }
@@ -254,8 +271,8 @@ impl Writer<'_> {
                         [row] => self.park(table, row, &trouble).await,
                         more => {
                             let (first, second) = more.split_at(more.len() / 2);
-                            self.put_or_park(table, first).await?;
-                            self.put_or_park(table, second).await
+                            self.put_or_park(table, first, known).await?;
+                            self.put_or_park(table, second, known).await
                         }
                     }
                 }
@@ -278,15 +295,27 @@ impl Writer<'_> {
         if rows > PARKED_MAX { Err(Trouble::TooManyParked { rows, said: cause }) } else { Ok(()) }
     }
 
-    async fn insert(&mut self, table: Table, rows: &[&Row]) -> Result<(), Trouble> {
+    async fn insert(&mut self, table: Table, rows: &[&Row], known: Rows) -> Result<(), Trouble> {
         if rows.is_empty() {
             return Ok(());
+        }
+        if known == Rows::New {
+            return self.copy(table, rows).await;
         }
         let mut query = sqlx::query(AssertSqlSafe(table.insert()));
         for (index, column) in table.columns().iter().enumerate() {
             query = bind_column(query, *column, rows.iter().map(|row| &row[index]));
         }
         query.execute(&mut *self.connection).await.map(drop).map_err(Trouble::of("writing rows"))
+    }
+
+    async fn copy(&mut self, table: Table, rows: &[&Row]) -> Result<(), Trouble> {
+        let copied = async {
+            let mut copy = self.connection.copy_in_raw(&table.copy()).await?;
+            copy.send(copying::encode(rows.iter().copied())).await?;
+            copy.finish().await
+        };
+        copied.await.map(drop).map_err(Trouble::of("writing rows"))
     }
 
     async fn take_out(&mut self, table: Table, keys: &[(i64, i64)]) -> Result<(), Trouble> {

@@ -7,7 +7,7 @@ use crate::world::World;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn a_database_restored_to_the_past_is_written_anew() {
-    let mut world = World::start(1).await;
+    let mut world = World::start_own(1).await;
     world.load(4, 2).finish();
     world.verify();
     let copy = world.save().await;

@@ -12,6 +12,7 @@ mod shim;
 mod bad_input;
 mod counted;
 mod database;
+mod disk_and_tls;
 mod following;
 mod history;
 mod proxy;

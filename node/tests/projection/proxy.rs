@@ -1,8 +1,9 @@
-//! What stands between the nodes and Postgres: lets everything through, or cuts it where it hurts most.
+//! What stands between the nodes and Postgres: lets everything through, holds it up, or cuts it where it hurts most.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -24,23 +25,26 @@ pub struct Proxy {
 
 struct Shared {
     port: u16,
-    behind: AtomicU16,
+    behind: SocketAddr,
     /// A [`Commit`]; 0: it passes.
     next_commit: AtomicU8,
     /// Commits that were cut.
     cut: AtomicU64,
+    /// Everything takes so much longer, each way.
+    delay_ms: AtomicU64,
     /// Grows when all connections end.
     generation: watch::Sender<u64>,
 }
 
 impl Proxy {
-    pub async fn start(behind: u16) -> Self {
+    pub async fn start(behind: SocketAddr) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port is free");
         let shared = Arc::new(Shared {
             port: listener.local_addr().expect("it is bound").port(),
-            behind: AtomicU16::new(behind),
+            behind,
             next_commit: AtomicU8::new(0),
             cut: AtomicU64::new(0),
+            delay_ms: AtomicU64::new(0),
             generation: watch::channel(0).0,
         });
         let accepting = shared.clone();
@@ -66,6 +70,11 @@ impl Proxy {
         self.shared.cut.load(Ordering::SeqCst)
     }
 
+    pub fn delay(&self, each_way: Duration) {
+        let ms = u64::try_from(each_way.as_millis()).expect("a short time");
+        self.shared.delay_ms.store(ms, Ordering::SeqCst);
+    }
+
     pub fn cut_all(&self) {
         self.shared.generation.send_modify(|generation| *generation += 1);
     }
@@ -73,8 +82,7 @@ impl Proxy {
 
 impl Shared {
     async fn carry(&self, mut client: TcpStream) {
-        let behind = SocketAddr::from((Ipv4Addr::LOCALHOST, self.behind.load(Ordering::SeqCst)));
-        let Ok(mut server) = TcpStream::connect(behind).await else { return };
+        let Ok(mut server) = TcpStream::connect(self.behind).await else { return };
         let mut generation = self.generation.subscribe();
         let (mut asked, mut answered) = (vec![0; 64 << 10], vec![0; 64 << 10]);
         loop {
@@ -87,6 +95,7 @@ impl Shared {
                         self.cut.fetch_add(1, Ordering::SeqCst);
                         return;
                     }
+                    self.hold_up().await;
                     if server.write_all(&asked[..count]).await.is_err() {
                         return;
                     }
@@ -99,6 +108,7 @@ impl Shared {
                 }
                 read = server.read(&mut answered) => {
                     let Ok(count @ 1..) = read else { return };
+                    self.hold_up().await;
                     if client.write_all(&answered[..count]).await.is_err() {
                         return;
                     }
@@ -106,5 +116,9 @@ impl Shared {
                 _ = generation.changed() => return,
             }
         }
+    }
+
+    async fn hold_up(&self) {
+        tokio::time::sleep(Duration::from_millis(self.delay_ms.load(Ordering::SeqCst))).await;
     }
 }
