@@ -84,7 +84,6 @@ impl Database {
         // Under sqlx's advisory lock: of two nodes that begin together, one waits for the other.
         let migrated = async { migrator.run(&mut database.connection).await.map_err(Trouble::migrating) };
         answered("making the tables", migrated).await?;
-        tracing::info!(version = database.version, "connected to Postgres, which has the tables of this release");
         Ok(database)
     }
 

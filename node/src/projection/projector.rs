@@ -150,6 +150,9 @@ impl Projector {
         let whose = Whose { cluster_id: me.cluster_id.to_string(), lineage: me.lineage };
         let mut database = Database::open(&self.address).await?;
         let parked = database.parked().await?;
+        if self.status.borrow().server_version.as_ref() != Some(&database.version) {
+            tracing::info!(version = database.version, "Postgres has the tables of this release");
+        }
         self.status.send_modify(|status| {
             status.server_version = Some(database.version.clone());
             status.parked_rows = parked;

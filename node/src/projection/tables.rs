@@ -297,9 +297,6 @@ mod tests {
             "DELETE FROM strikes kept USING UNNEST($1::bigint[], $2::bigint[]) AS given(user_id, claim_id) WHERE \
              kept.user_id = given.user_id AND kept.claim_id = given.claim_id"
         );
-        assert_eq!(
-            Table::Areas.copy(),
-            "COPY areas (id, branch_id, slug, title, retired) FROM STDIN (FORMAT binary)"
-        );
+        assert_eq!(Table::Areas.copy(), "COPY areas (id, branch_id, slug, title, retired) FROM STDIN (FORMAT binary)");
     }
 }

@@ -184,9 +184,7 @@ fn advice_on(code: &str) -> String {
         QUERY_CANCELED => "it was too slow: see pg_stat_activity for what keeps it busy",
         "55P03" => LOCKED,
         "42501" => "the role may not: let it own the tables (`ALTER TABLE ... OWNER TO ...`)",
-        "42P01" | "42703" => {
-            "a table or column is missing that was made once: restore it, or give an empty database"
-        }
+        "42P01" | "42703" => "a table or column is missing that was made once: restore it, or give an empty database",
         _ => return String::new(),
     };
     format!("; {advice}")

@@ -58,12 +58,15 @@ impl Database {
             let mut writer = Writer { connection: &mut transaction, refused, entry: to.applied_index };
             writer.move_cursor(from, to).await?;
             for (table, rows) in &changes.rows {
-                let kept = rows.iter().filter_map(|(key, row)| Some((key, row.as_ref()?)));
-                let is_new = |key| *table == Table::Claims && refused == Refused::Fail && changes.new_claims.contains(key);
-                let (new, known): (Vec<_>, Vec<_>) = kept.partition(|(key, _)| is_new(key));
-                let rows_of = |some: Vec<(_, _)>| some.into_iter().map(|(_, row)| row).collect::<Vec<&Row>>();
-                writer.put(*table, &rows_of(known), Rows::Known).await?;
-                writer.put(*table, &rows_of(new), Rows::New).await?;
+                let (mut new, mut known) = (Vec::new(), Vec::new());
+                for (key, row) in rows {
+                    let Some(row) = row else { continue };
+                    let is_new = *table == Table::Claims && changes.new_claims.contains(key);
+                    // Where rows are tried one by one, all that may be there leave their places first.
+                    if is_new && refused == Refused::Fail { new.push(row) } else { known.push(row) }
+                }
+                writer.put(*table, &known, Rows::Known).await?;
+                writer.put(*table, &new, Rows::New).await?;
                 let gone: Vec<_> = rows.iter().filter(|(_, row)| row.is_none()).map(|(key, _)| *key).collect();
                 writer.take_out(*table, &gone).await?;
             }

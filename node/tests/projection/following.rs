@@ -263,7 +263,9 @@ async fn a_postgres_that_hangs_is_given_up_and_found_again() {
     let frozen = world.freeze();
     world.people_book();
     world.until("given up", |status| {
-        status["trouble"].as_str().is_some_and(|trouble| trouble.contains("did not answer within 20 s while writing rows"))
+        status["trouble"]
+            .as_str()
+            .is_some_and(|trouble| trouble.contains("did not answer within 20 s while writing rows"))
     });
     world.says("did not answer within 5 s while connecting");
     drop(frozen);
@@ -290,10 +292,8 @@ async fn of_two_projectors_exactly_one_writes() {
     for _ in 0..50 {
         let to = Cursor { applied_index: at.applied_index + 1, ..at.clone() };
         let nothing = Changes::default();
-        let written = tokio::join!(
-            one.write(&nothing, &at, &to, Refused::Fail),
-            other.write(&nothing, &at, &to, Refused::Fail)
-        );
+        let written =
+            tokio::join!(one.write(&nothing, &at, &to, Refused::Fail), other.write(&nothing, &at, &to, Refused::Fail));
         assert!(matches!(written, (Ok(()), Err(Trouble::Moved)) | (Err(Trouble::Moved), Ok(()))), "{written:?}");
         at = to;
     }

@@ -26,7 +26,11 @@ const DATABASE_URL: &str = "DATABASE_URL";
 pub enum Server {
     Own(Box<Postgres>),
     /// Of [`DATABASE_URL`], with a database that is made for one test and dropped after it.
-    Given { admin_url: String, url: String, database: String },
+    Given {
+        admin_url: String,
+        url: String,
+        database: String,
+    },
 }
 
 impl Server {
@@ -278,9 +282,8 @@ impl World {
 
     /// What the replicas have logged.
     pub fn log(&self) -> String {
-        let logs = (0..7).filter_map(|replica| {
-            std::fs::read_to_string(self.demo.dir.join(format!("replica-{replica}.log"))).ok()
-        });
+        let logs = (0..7)
+            .filter_map(|replica| std::fs::read_to_string(self.demo.dir.join(format!("replica-{replica}.log"))).ok());
         logs.collect()
     }
 
