@@ -100,7 +100,8 @@ async fn kills_and_cuts_leave_every_row_there_once() {
         tokio::time::sleep(Duration::from_millis(dice.roll(300))).await;
         let cuts = world.proxy.cuts();
         // Half of them where it hurts most.
-        match if turn % 2 == 0 { 0 } else { 1 + dice.roll(3) } {
+        let kind = if turn % 2 == 0 { 0 } else { 1 + dice.roll(3) };
+        match kind {
             0 => {
                 world.proxy.cut_next(Commit::Unanswered);
                 unanswered += 1;
@@ -133,8 +134,8 @@ async fn kills_and_cuts_leave_every_row_there_once() {
          {kills} kills of Postgres, {node_kills} kills of the node. Rows and state were equal after each, at last {} \
          claims at entry {}.",
         begun.elapsed().as_secs_f64(),
-        proof["tables"][4]["rows"],
-        proof["appliedIndex"]
+        number(&proof["tables"][4]["rows"]),
+        number(&proof["appliedIndex"])
     ));
 }
 
