@@ -23,6 +23,32 @@ async fn a_database_restored_to_the_past_is_written_anew() {
     assert!(world.metric("carrel_projection_begun_again_total") >= 2.0);
 }
 
+/// The cluster has told another what it would have told this one, and keeps nothing of it any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_database_that_was_away_for_longer_than_changes_are_kept_is_written_from_the_state() {
+    let world = World::start_own(1).await;
+    world.load(4, 2).finish();
+    world.verify();
+    let told = world.number("SELECT count(*) FROM changes");
+    world.psql("CREATE DATABASE meanwhile");
+    let right = world.right_url();
+    let (server, _) = right.rsplit_once('/').expect("a URL has a path");
+    world.point_at(&format!("{server}/meanwhile"));
+    world.load(4, 2).finish();
+    let elsewhere = world.verify();
+    world.until("let go of", |status| status["keptEvents"] == "0");
+    world.point_at(&right);
+    world.people_book();
+    let here = world.verify();
+    assert_ne!(here["tables"][4]["rows"], "0", "{here}");
+    assert_eq!(world.number("SELECT count(*) FROM history_gaps WHERE reason = 'MISSED'"), 1);
+    // What it had been told is still there, and the gap says what is not.
+    assert!(world.number("SELECT count(*) FROM changes") >= told);
+    let gap = world.number("SELECT last_entry - first_entry FROM history_gaps WHERE reason = 'MISSED'");
+    assert!(gap > 0, "{elsewhere}");
+    assert!(world.log().contains("the record was written anew from the state"), "{}", world.log());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn a_database_ahead_of_the_log_is_left_alone_until_somebody_decides() {
     let world = World::start(1).await;
