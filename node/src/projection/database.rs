@@ -29,8 +29,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(90);
 /// Some thousand rows take well below a second. What takes longer is tried again with fewer.
 pub(super) const WRITE_LIMIT: Duration = Duration::from_secs(20);
 
-/// Somewhat less than the longer of the two, so that it is the server that says what it waited for. Who else locks the tables must not
-/// hold up more than one attempt.
+/// Somewhat less than the longer of the two, so that it is the server that says what it waited for. Who else locks the
+/// tables must not hold up more than one attempt.
 const SETTINGS: &str = "SET statement_timeout = '60s'; SET lock_timeout = '5s'; SET TIME ZONE 'UTC'; \
      SET idle_in_transaction_session_timeout = '120s'; SET client_min_messages = 'warning'";
 
