@@ -1,8 +1,8 @@
 //! What the relational record costs those who book, and by how much it lags behind them.
 //!
 //! One cluster keeps a record and one keeps none, and the same people book on the one and on the other by turns, in an
-//! order that changes from pair to pair: whatever else the machine does bears on both alike. Before each turn the record
-//! catches up, so that no turn pays for another.
+//! order that changes from pair to pair: whatever else the machine does bears on both alike. Before each turn the
+//! record catches up, so that no turn pays for another.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
