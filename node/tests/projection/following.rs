@@ -12,7 +12,7 @@ use rustix::process::Signal;
 
 use crate::proxy::Commit;
 use crate::stage::{self, PASSWORD, slot};
-use crate::world::{Server, World};
+use crate::world::{PATIENCE, Server, World};
 
 /// Seconds that Postgres is away while people book.
 const OUTAGE_SECONDS: &str = "CARREL_PROJECTION_OUTAGE_SECONDS";
@@ -238,19 +238,19 @@ async fn a_slow_postgres_holds_up_nobody() {
     let world = World::start(1).await;
     world.verify();
     world.proxy.delay(Duration::from_millis(200));
-    let load = world.load(8, 6);
+    let load = world.load(8, 10);
     // It follows none the less, and says by how much it lags.
     let begun = Instant::now();
     while world.metric("carrel_projection_lag_events") == 0.0 {
-        assert!(begun.elapsed() < Duration::from_secs(6), "{}", world.status());
+        assert!(begun.elapsed() < PATIENCE, "{}", world.status());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     world.until_phase("FOLLOWING");
     let load = load.finish();
     let row = &load["rows"][0];
     assert!(row["answered"].as_u64().is_some_and(|answered| answered > 0), "{load}");
-    // A transaction takes seconds now.
-    assert!(row["p99_ms"].as_f64().is_some_and(|ms| ms < 2_000.0), "{load}");
+    // A transaction takes two seconds now, and a booking does not.
+    assert!(row["p50_ms"].as_f64().is_some_and(|ms| ms < 1_000.0), "{load}");
     world.proxy.delay(Duration::ZERO);
     world.verify();
     assert_eq!(world.number("SELECT count(*) FROM history_gaps WHERE reason <> 'EMPTY'"), 0, "nothing was missed");
