@@ -31,7 +31,7 @@ const SETTINGS: [&str; 6] = [
 async fn years_of_history_cost_the_nodes_nothing_and_are_counted_at_once() {
     let asked: Option<u64> = std::env::var(ROWS).ok().and_then(|rows| rows.parse().ok());
     let rows = asked.unwrap_or(100_000);
-    let world = World::start_with(1, &SETTINGS).await;
+    let mut world = World::start_own_with(1, &SETTINGS).await;
     world.verify();
     let before = resident_kib(&world.demo);
     // Two thousand people on the seats of the campus, mostly there when they said.
@@ -106,7 +106,7 @@ async fn years_of_history_cost_the_nodes_nothing_and_are_counted_at_once() {
     }
     assert!(after < before + GROWN_KIB_MAX, "a node grew from {before} KiB to {after} KiB");
     if asked.is_some() && slowest >= REPORT_MAX {
-        let log = std::fs::read_to_string(world.postgres.log()).unwrap_or_default();
+        let log = std::fs::read_to_string(world.postgres().log()).unwrap_or_default();
         let plan = log.rfind("plan:").map_or("no plan was logged", |at| &log[at..]);
         panic!("a report took {slowest:?}: {plan}");
     }
