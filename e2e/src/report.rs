@@ -73,8 +73,8 @@ pub enum Told {
     NotHere,
 }
 
-/// A page with a section for each story, in the order in which they are told. What was told before, and is not now, stays
-/// as it is: every section says for itself of what it was told, when, and where.
+/// A page with a section for each story, in the order in which they are told. What was told before, and is not now,
+/// stays as it is: every section says for itself of what it was told, when, and where.
 pub struct Report {
     ground: String,
     /// All stories, told now or not.

@@ -21,8 +21,9 @@ use crate::projection::trouble::Trouble;
 /// At once, on one node. A report keeps a core of the database busy for up to a second.
 const READS_MAX: usize = 3;
 
-/// For one of them to be over, and then for a connection.
-const WAIT_LIMIT: Duration = Duration::from_secs(2);
+/// For one of them to be over, and then for a connection, which is tried for all of it while no server listens: both
+/// together end before the 2 s of a client's attempt, which would otherwise never hear why.
+const WAIT_LIMIT: Duration = Duration::from_millis(800);
 
 /// Longer than ten years of a busy campus take, shorter than callers wait.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);

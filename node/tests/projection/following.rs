@@ -173,6 +173,8 @@ async fn leaders_come_and_go_and_one_of_two_projectors_wins() {
 async fn an_outage_of_postgres_is_nobodys_outage() {
     let mut world = World::start_own_with(1, &[]).await;
     let proof = world.verify();
+    // What is written already is kept until the log says so.
+    world.until("acknowledged", |status| status["keptEvents"] == "0");
     let before = world.number("SELECT count(*) FROM changes");
     let memory_before = world.memory_mib();
     world.postgres().stop().await;
