@@ -280,7 +280,7 @@ fn csv<const N: usize>(headings: [&str; N], rows: impl Iterator<Item = [String; 
     let mut writer = csv::Writer::from_writer(Vec::new());
     let headings = headings.map(str::to_owned);
     let written: Result<(), csv::Error> =
-        std::iter::once(headings).chain(rows).map(|row| writer.write_record(row)).collect();
+        std::iter::once(headings).chain(rows).try_for_each(|row| writer.write_record(row));
     let failed =
         |error: csv::Error| Failure::Local { doing: "writing the answer".into(), source: io::Error::other(error) };
     written.map_err(failed)?;

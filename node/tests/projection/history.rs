@@ -256,10 +256,7 @@ async fn what_is_over_leaves_memory_and_is_told_from_the_record() {
     assert_eq!(ages.projection(&["rebuild"]).json()["proof"]["equal"], true);
     assert_eq!(ages.psql("SELECT count(*), md5(string_agg(c::text, ',' ORDER BY id)) FROM claims c"), rows);
     ages.demo()
-        .carrel(
-            "nobody",
-            &["cluster", "snapshot", "--admin", &ages.demo().ready["admin"][0].as_str().expect("a port").to_owned()],
-        )
+        .carrel("nobody", &["cluster", "snapshot", "--admin", ages.demo().ready["admin"][0].as_str().expect("a port")])
         .ok();
     ages.go_to(0, true);
     assert_eq!(ages.metric("carrel_claims_let_go"), held, "as a snapshot has it");
