@@ -121,14 +121,15 @@ impl Database {
             writer.run("DELETE FROM parked_rows WHERE table_name NOT IN ('claim_transitions', 'audit')").await
         })
         .await?;
-        let is_foreign = from.is_some_and(|from| from.cluster_id != to.cluster_id);
+        // What the cluster has let go of is in the record alone.
+        let has_history = view.history().count() > 0 && from.is_none_or(|from| from.cluster_id == to.cluster_id);
         let mut count = 0;
         for table in Table::MIRRORS {
-            answered(doing, writer.clear(table, view, is_foreign)).await?;
+            answered(doing, writer.clear(table, view, has_history)).await?;
             // Of these, what ended before is still there.
             let known = match table {
                 Table::Waits | Table::Strikes => Rows::Known,
-                Table::Claims if view.history().count() > 0 && !is_foreign => Rows::Known,
+                Table::Claims if has_history => Rows::Known,
                 _ => Rows::New,
             };
             let mut rows = rows::rows_of(view, table);
@@ -215,14 +216,14 @@ impl Writer<'_> {
 
     /// What the state says anew, or would say if it were still true. What it has let go of is in the record alone, and
     /// stays; what is over and still held is written over.
-    async fn clear(&mut self, table: Table, view: &State, is_foreign: bool) -> Result<(), Trouble> {
+    async fn clear(&mut self, table: Table, view: &State, has_history: bool) -> Result<(), Trouble> {
         let next_claim = number(view.next_claim().0);
         let sql = match table {
-            Table::Claims if view.history().count() > 0 && !is_foreign => format!(
+            Table::Claims if has_history => format!(
                 "DELETE FROM claims WHERE id >= {next_claim} OR state IN ('HELD', 'CONFIRMED', 'CHECKED_IN', 'AWAY')"
             ),
             Table::Waits => "DELETE FROM waits WHERE state IN ('WAITING', 'OFFERED')".to_owned(),
-            Table::Strikes if view.history().count() > 0 && !is_foreign => format!(
+            Table::Strikes if has_history => format!(
                 "DELETE FROM strikes WHERE claim_id >= {next_claim} OR user_id NOT IN (SELECT id FROM users) \
                  OR at > to_timestamp({}::double precision / 1000000)",
                 view.at().time.0

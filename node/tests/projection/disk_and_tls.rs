@@ -5,27 +5,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::small_disk::SmallDisk;
 use crate::world::World;
-
-/// A file system in memory, with so much room.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// None for who may not mount.
-    fn mount(at: &Path, mebibytes: u32) -> Option<Self> {
-        fs::create_dir_all(at).expect("the test's directory can be written");
-        let size = format!("size={mebibytes}m");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(at).output().ok()?;
-        mounted.status.success().then(|| Self(at.to_owned()))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Also while a process still has it.
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn a_full_disk_of_postgres_is_waited_for_and_then_written_to() {

@@ -9,6 +9,9 @@ mod stage;
 #[expect(dead_code, reason = "of what stands under a replica only its clock is wanted here")]
 mod shim;
 
+#[path = "../storage/small_disk.rs"]
+mod small_disk;
+
 mod bad_input;
 mod counted;
 mod database;

@@ -1,8 +1,6 @@
 //! Real processes on disks that fail: full ones, each a small file system of its own, and one that cannot sync.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use carrel_proto::v1;
@@ -16,28 +14,9 @@ use uuid::Uuid;
 
 use crate::processes::{Nodes, fill};
 use crate::shim::{self, Control, Count};
+use crate::small_disk::SmallDisk;
 
 const FULL: &str = "carrel_raft_disk_full";
-
-/// A file system in memory, with so much room.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// None for who may not mount.
-    fn mount(at: &Path, mebibytes: u32) -> Option<Self> {
-        fs::create_dir_all(at).expect("the test's directory can be written");
-        let size = format!("size={mebibytes}m");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(at).output().ok()?;
-        mounted.status.success().then(|| Self(at.to_owned()))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Also while a process still has it.
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
 
 /// Messages of 4 KiB, until this many were taken or refused.
 async fn write_much(nodes: &Nodes, at: &[usize], session: &carrel_proto::client::Client, count: usize) {

@@ -16,5 +16,6 @@ mod report;
 #[path = "../chaos/shim.rs"]
 #[allow(dead_code, reason = "the fault suite uses the rest of it")]
 mod shim;
+mod small_disk;
 mod snapshots;
 mod stall;
