@@ -5,7 +5,7 @@ use std::{env, fs, io};
 
 use prost::Message;
 
-const FILES: [&str; 13] = [
+const FILES: [&str; 16] = [
     "carrel/v1/commit.proto",
     "carrel/v1/auth.proto",
     "carrel/v1/user.proto",
@@ -16,6 +16,9 @@ const FILES: [&str; 13] = [
     "carrel/v1/inbox.proto",
     "carrel/v1/message.proto",
     "carrel/v1/report.proto",
+    "carrel/v1/role.proto",
+    "carrel/v1/audit.proto",
+    "carrel/v1/calendar.proto",
     "carrel/admin/v1/cluster.proto",
     "carrel/admin/v1/projection.proto",
     "carrel/peer/v1/peer.proto",

@@ -13,7 +13,7 @@ profile="${CARREL_FIGURES_PROFILE:-release}"
 folder=$profile
 test "$folder" != dev || folder=debug
 binary="${CARGO_TARGET_DIR:-target}/$folder/carrel"
-tables='domain load failover once bits snapshot overload operator projection reports chaos'
+tables='domain rules load failover once bits snapshot overload operator projection reports chaos'
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 1' INT TERM
@@ -66,6 +66,12 @@ table() {
       echo '# One booking in the pure core'
       header
       measure text cargo bench --locked --package carrel-domain
+      ;;
+    rules)
+      echo '# The rules beside a naive reading of them'
+      header
+      measure text env CARREL_COMMANDS="${CARREL_COMMANDS:-10000000}" \
+        cargo test --release --locked --package carrel-domain --test reference -- --nocapture
       ;;
     load)
       echo '# Bookings, searches and reads on three replicas'

@@ -17,6 +17,7 @@ pub mod projection;
 pub mod reports;
 pub mod provision;
 pub mod calendar;
+mod ical;
 pub mod catalog;
 pub mod health;
 pub mod metrics;

@@ -269,6 +269,27 @@ impl AuthService for Service {
     async fn get_session(&self, _: Request<v1::GetSessionRequest>) -> Result<Response<v1::GetSessionResponse>, Status> {
         unused()
     }
+
+    async fn change_password(
+        &self,
+        _: Request<v1::ChangePasswordRequest>,
+    ) -> Result<Response<v1::ChangePasswordResponse>, Status> {
+        unused()
+    }
+
+    async fn list_sessions(
+        &self,
+        _: Request<v1::ListSessionsRequest>,
+    ) -> Result<Response<v1::ListSessionsResponse>, Status> {
+        unused()
+    }
+
+    async fn revoke_session(
+        &self,
+        _: Request<v1::RevokeSessionRequest>,
+    ) -> Result<Response<v1::RevokeSessionResponse>, Status> {
+        unused()
+    }
 }
 
 #[tonic::async_trait]
@@ -437,6 +458,20 @@ impl InboxService for Service {
     ) -> Result<Response<v1::AdvanceReadCursorResponse>, Status> {
         self.state.lock().expect("not poisoned").read_up_to = Some(request.into_inner().resume_token);
         Ok(Response::new(v1::AdvanceReadCursorResponse::default()))
+    }
+
+    async fn get_notification_preferences(
+        &self,
+        _: Request<v1::GetNotificationPreferencesRequest>,
+    ) -> Result<Response<v1::GetNotificationPreferencesResponse>, Status> {
+        unused()
+    }
+
+    async fn update_notification_preferences(
+        &self,
+        _: Request<v1::UpdateNotificationPreferencesRequest>,
+    ) -> Result<Response<v1::UpdateNotificationPreferencesResponse>, Status> {
+        unused()
     }
 }
 

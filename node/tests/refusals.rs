@@ -86,6 +86,7 @@ refusals! {
     RecipientNotFound { position: 1 };
     MessageNotFound;
     TooManyBlocks { max: 200 };
+    SessionNotFound;
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod methods;
 mod pool;
 mod tls;
 mod watch;
+mod seat_map;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,6 +27,7 @@ use tonic::{Request, Response, Status};
 pub use error::{
     ClientError, ERROR_DOMAIN, HISTORY_UNAVAILABLE, InvalidEndpoint, InvalidToken, Refusal, Unreachable, code_name,
 };
+pub use seat_map::{MapNews, SeatMapWatch};
 pub use tls::Tls;
 pub use watch::{InboxWatch, News};
 

@@ -480,4 +480,18 @@ impl InboxService for Service {
     ) -> Result<Response<v1::AdvanceReadCursorResponse>, Status> {
         unused()
     }
+
+    async fn get_notification_preferences(
+        &self,
+        _: Request<v1::GetNotificationPreferencesRequest>,
+    ) -> Result<Response<v1::GetNotificationPreferencesResponse>, Status> {
+        unused()
+    }
+
+    async fn update_notification_preferences(
+        &self,
+        _: Request<v1::UpdateNotificationPreferencesRequest>,
+    ) -> Result<Response<v1::UpdateNotificationPreferencesResponse>, Status> {
+        unused()
+    }
 }

@@ -52,6 +52,16 @@ pub enum Role<Branch = BranchId> {
     Kiosk,
 }
 
+/// A role without what goes with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum RoleName {
+    Patron,
+    Librarian,
+    Admin,
+    Auditor,
+    Kiosk,
+}
+
 impl Role {
     #[must_use]
     pub fn may_reserve(&self) -> bool {
@@ -309,6 +319,42 @@ impl State {
         }
     }
 
+    /// Of one's own. Who has it must log in again.
+    pub(crate) fn revoke_session(
+        &mut self,
+        by: UserId,
+        token: TokenDigest,
+        fx: &mut Effects,
+    ) -> Result<Reply, Refusal> {
+        let session = self.accounts.sessions.get(&token).filter(|session| session.user == by);
+        if session.is_none() {
+            return Err(Refusal::SessionNotFound);
+        }
+        self.end_session(token, fx);
+        Ok(Reply::Done)
+    }
+
+    /// Whoever knew the old password is logged out everywhere, but for the session that asks.
+    pub(crate) fn change_password(
+        &mut self,
+        by: UserId,
+        own: Option<TokenDigest>,
+        old: &PasswordHash,
+        new: &PasswordHash,
+        fx: &mut Effects,
+    ) -> Result<Reply, Refusal> {
+        let user = self.accounts.user_mut(by).ok_or(Refusal::SessionExpired)?;
+        if user.password != *old {
+            return Err(Refusal::PasswordChanged);
+        }
+        user.password = new.clone();
+        let others: Vec<TokenDigest> = user.sessions.iter().copied().filter(|&token| Some(token) != own).collect();
+        for token in others {
+            self.end_session(token, fx);
+        }
+        Ok(Reply::Done)
+    }
+
     pub(crate) fn session_due(&mut self, token: TokenDigest) {
         if let Some(session) = self.accounts.sessions.remove(&token)
             && let Some(user) = self.accounts.user_mut(session.user)
@@ -344,6 +390,7 @@ impl State {
             self.deadlines.remove(&(until, Due::Suspension(id)));
         }
         self.drop_stream(id);
+        self.drop_reach(id);
         self.accounts.names.remove(&name.key());
         *self.accounts.users.get_mut(id.0 as usize).expect("found above") = None;
         self.accounts.admin_count -= u32::from(was_admin);
@@ -376,11 +423,15 @@ impl State {
         };
         let user = self.accounts.find(name).ok_or(Refusal::UserNotFound)?;
         let (id, was_admin, is_admin) = (user.id, user.role == Role::Admin, role == Role::Admin);
+        let is_another = user.role != role;
         if was_admin && !is_admin && self.accounts.admin_count == 1 {
             return Err(Refusal::LastAdmin);
         }
         self.accounts.admin_count = self.accounts.admin_count + u32::from(is_admin) - u32::from(was_admin);
         self.change_user(id, fx, |user| user.role = role);
+        if is_another {
+            self.hears_as_of_now(id, fx);
+        }
         self.reconsider_waits_of(id, fx);
         Ok(Reply::User(self.user_view_of(id)))
     }

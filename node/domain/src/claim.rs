@@ -16,6 +16,7 @@
 
 use std::sync::Arc;
 
+use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
 use crate::account::{Live, Role};
@@ -168,12 +169,14 @@ pub(crate) struct Claims {
     pub all: Table<Claim>,
     /// By seat id.
     pub books: Table<Book>,
+    /// Seats that somebody has just left, and until when they rest: the buffer after a stay that is over.
+    pub resting: OrdMap<SeatId, Timestamp>,
 }
 
 impl Default for Claims {
     /// People read these numbers: they count from 1.
     fn default() -> Claims {
-        Claims { first: 1, all: Table::default(), books: Table::default() }
+        Claims { first: 1, all: Table::default(), books: Table::default(), resting: OrdMap::new() }
     }
 }
 

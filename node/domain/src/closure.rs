@@ -111,6 +111,7 @@ impl State {
                 && entry.accessible == old.accessible
                 && entry.has_all(&old.amenities)
                 && self.is_free(seat, claim.interval, None)
+                && !self.is_resting(seat, claim.interval, self.at.time)
                 && overlapping(self.claims.book(seat), with_buffer, None).is_none()
         };
         place.seats.iter().copied().find(is_equivalent)

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::effects::Effects;
-use crate::id::{ClaimId, TokenDigest, UserId, WaitId};
+use crate::id::{ClaimId, SeatId, TokenDigest, UserId, WaitId};
 use crate::state::State;
 use crate::time::{Interval, MINUTE_US, SECOND_US, Timestamp};
 
@@ -20,6 +20,8 @@ pub enum Due {
     Wait(WaitId),
     Suspension(UserId),
     Session(TokenDigest),
+    /// The buffer after a stay.
+    Rest(SeatId),
 }
 
 impl State {
@@ -40,6 +42,7 @@ impl State {
                 Due::Wait(wait) => self.wait_due(wait, fx),
                 Due::Suspension(user) => self.suspension_due(user, fx),
                 Due::Session(token) => self.session_due(token),
+                Due::Rest(seat) => self.rest_due(seat, fx),
             }
         }
     }
@@ -59,7 +62,7 @@ impl State {
                     let lost_us = lost.end().0 - lost.start().0;
                     Some((id, lost_us.min(CREDIT_MAX_US)))
                 }
-                Due::Wait(_) | Due::Suspension(_) | Due::Session(_) => None,
+                Due::Wait(_) | Due::Suspension(_) | Due::Session(_) | Due::Rest(_) => None,
             })
             .collect();
         for (id, lost_us) in cut_short {

@@ -106,6 +106,10 @@ pub enum Change {
         other: UserId,
         is_blocked: bool,
     },
+    /// Which audiences somebody belongs to, or the address of their calendar. What it is now is theirs to know.
+    ReachChanged {
+        user: UserId,
+    },
 }
 
 /// An account without its secrets.

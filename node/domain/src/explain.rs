@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::id::{AreaId, ClaimId, SeatId, UserId};
 use crate::query::SeatView;
 use crate::refusal::Refusal;
-use crate::request::{SeatName, Wish};
+use crate::request::{GroupSeat, SeatName, Wish};
 use crate::rules::{Failing, Wanted, Way};
 use crate::state::State;
 use crate::text::UserName;
@@ -31,6 +31,8 @@ pub struct Explanation {
 pub struct Alternative {
     pub seat: SeatView,
     pub interval: Interval,
+    /// Of a group: a seat for each, in their order; the first is `seat`.
+    pub group: Vec<SeatView>,
 }
 
 impl State {
@@ -94,6 +96,94 @@ impl State {
         self.explain_wanted(&self.walk_in_wanted(holder, seat, end, self.at.time.plus_us(1))?, seat)
     }
 
+    /// What stands against a group, and what it could have instead: other seats for those whose are taken, or the same
+    /// seats at another time. What is wrong with somebody else is theirs to know.
+    ///
+    /// # Errors
+    /// If a seat or person is named twice or does not exist, or it is no group of `by`'s.
+    pub fn explain_group(&self, by: UserId, seats: &[GroupSeat], interval: Interval) -> Result<Explanation, Refusal> {
+        let (members, _) = self.find_members(by, seats)?;
+        let now = self.at.time.plus_us(1);
+        let mut failing = Failing::All(Vec::new());
+        let mut only_seats = true;
+        for (position, &(seat, member)) in (0..).zip(&members) {
+            let wanted = self.wanted_by_member(member, seat, interval, now)?;
+            only_seats &= self.may_have(&wanted, &mut Failing::First).is_ok();
+            self.may_be_booked(&wanted, &mut failing)?;
+            if member == by {
+                self.may_have(&wanted, &mut failing)?;
+            } else if self.may_be_booked(&wanted, &mut Failing::First).is_ok()
+                && self.may_have(&wanted, &mut Failing::First).is_err()
+            {
+                failing.check(Err(Refusal::MemberUnavailable { position }))?;
+            }
+            match self.may_be_given(&wanted, seat, &mut Failing::First) {
+                Err(Refusal::SeatTaken) => failing.check(Err(Refusal::GroupSeatTaken { position }))?,
+                outcome => failing.check(outcome)?,
+            }
+        }
+        let Failing::All(failing) = failing else { unreachable!("explaining hears of every check") };
+        let mut alternatives: Vec<Alternative> = Vec::new();
+        if !failing.is_empty() {
+            alternatives.extend(only_seats.then(|| self.other_seats_for(&members, interval, now)).flatten());
+            let (seat, member) = members[0];
+            let starts = self.other_starts(&self.wanted_by_member(member, seat, interval, now)?);
+            let granted = |&interval: &Interval| self.is_group_granted(&members, interval, now);
+            let at = |interval| self.group_alternative(members.iter().map(|&(seat, _)| seat), interval);
+            alternatives
+                .extend(starts.into_iter().filter(granted).filter_map(at).take(ALTERNATIVES_MAX - alternatives.len()));
+        }
+        Ok(Explanation { failing, alternatives })
+    }
+
+    fn wanted_by_member(
+        &self,
+        member: UserId,
+        seat: SeatId,
+        interval: Interval,
+        now: Timestamp,
+    ) -> Result<Wanted<'_>, Refusal> {
+        let user = self.accounts.user(member).ok_or(Refusal::UserNotFound)?;
+        Ok(Wanted { user, area: self.catalog.seat(seat).area, interval, way: Way::Ahead, instead_of: None, now })
+    }
+
+    /// For those whose seats are taken the nearest others, nobody's twice; nothing if there are not enough.
+    fn other_seats_for(&self, members: &[(SeatId, UserId)], interval: Interval, now: Timestamp) -> Option<Alternative> {
+        let mut taken: BTreeSet<SeatId> = members.iter().map(|&(seat, _)| seat).collect();
+        let mut chosen = Vec::with_capacity(members.len());
+        for &(seat, member) in members {
+            let granted = |seat: SeatId| {
+                let wanted = self.wanted_by_member(member, seat, interval, now);
+                wanted.is_ok_and(|wanted| self.is_granted(&wanted, seat))
+            };
+            let other = if granted(seat) {
+                seat
+            } else {
+                let near = self.seats_near(seat).into_iter().map(|(_, other)| other);
+                near.filter(|other| !taken.contains(other)).find(|&other| granted(other))?
+            };
+            taken.insert(other);
+            chosen.push(other);
+        }
+        self.group_alternative(chosen.into_iter(), interval)
+    }
+
+    fn is_group_granted(&self, members: &[(SeatId, UserId)], interval: Interval, now: Timestamp) -> bool {
+        members.iter().all(|&(seat, member)| {
+            let wanted = self.wanted_by_member(member, seat, interval, now);
+            wanted.is_ok_and(|wanted| self.is_granted(&wanted, seat))
+        })
+    }
+
+    fn group_alternative(&self, seats: impl Iterator<Item = SeatId>, interval: Interval) -> Option<Alternative> {
+        let group: Vec<SeatView> = seats.map(|seat| self.seat_view_for(seat, interval)).collect();
+        Some(Alternative { seat: group.first()?.clone(), interval, group })
+    }
+
+    fn alternative(&self, seat: SeatId, interval: Interval) -> Alternative {
+        Alternative { seat: self.seat_view_for(seat, interval), interval, group: Vec::new() }
+    }
+
     fn explain_wanted(&self, wanted: &Wanted<'_>, seat: SeatId) -> Result<Explanation, Refusal> {
         let mut failing = Failing::All(Vec::new());
         self.may_have(wanted, &mut failing)?;
@@ -116,7 +206,7 @@ impl State {
         let until = |slots: i64| Interval::new(current.start(), current.end().plus_us(slots * grid_us)).ok();
         let granted = |&interval: &Interval| self.is_granted(&Wanted { interval, ..*wanted }, seat);
         let interval = (1..=slots).rev().filter_map(until).find(granted)?;
-        Some(Alternative { seat: self.seat_view_for(seat, interval), interval })
+        Some(self.alternative(seat, interval))
     }
 
     /// Another seat at the same time, the same seat at another time, another seat nearby at another time: what there is
@@ -144,7 +234,7 @@ impl State {
         found.extend(others.iter().take(SEATS_TRIED).find_map(|&(area, other)| at_other_times(area, other)));
         found.extend(spare);
         found.truncate(ALTERNATIVES_MAX);
-        let view = |(seat, interval)| Alternative { seat: self.seat_view_for(seat, interval), interval };
+        let view = |(seat, interval)| self.alternative(seat, interval);
         found.into_iter().map(view).collect()
     }
 

@@ -15,11 +15,13 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::account::{Live, Session, User};
+use crate::audience::Reach;
+use crate::audit::Entry;
 use crate::catalog::Catalog;
 use crate::claim::Claim;
 use crate::deadline::Due;
 use crate::history::{History, PseudonymSecret};
-use crate::id::{BranchId, Position, RequestId, TokenDigest, UserId};
+use crate::id::{BranchId, Position, RequestId, SeatId, TokenDigest, UserId};
 use crate::import::KeptDay;
 use crate::inbox::{Item, Stream};
 use crate::outbox::Kept;
@@ -27,7 +29,7 @@ use crate::presence::PresenceKey;
 use crate::record::{Owner, Record};
 use crate::request::At;
 use crate::state::State;
-use crate::time::Interval;
+use crate::time::{Interval, Timestamp};
 use crate::waitlist::{Wait, WaitState};
 
 /// What this release knows beyond the first one, for those who decide whether something new may enter the log: see
@@ -126,6 +128,11 @@ enum Part {
         next_claim: u64,
     },
     PseudonymSecret(PseudonymSecret),
+    /// Until when a seat rests that somebody has left.
+    Rest(SeatId, Timestamp),
+    Reach(UserId, Arc<Reach>),
+    /// Of the audit; oldest first.
+    Trail(Arc<Entry>),
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -163,6 +170,7 @@ fn parts(state: State) -> impl Iterator<Item = Part> + Send + 'static {
         presence_key: state.presence_key,
     };
     let State { catalog, calendar, accounts, claims, waitlist, inbox, records, outbox, history, .. } = state;
+    let (reaches, trail) = (state.reaches, state.trail);
     let next_claim = claims.next_id().0;
     let History { count, through, pseudonym_secret } = history;
     let let_go = (count > 0).then_some(Part::History { count, through, next_claim });
@@ -175,10 +183,13 @@ fn parts(state: State) -> impl Iterator<Item = Part> + Send + 'static {
         .chain(claims.all.into_values().map(Part::Claim))
         .chain(let_go)
         .chain(pseudonym_secret.map(Part::PseudonymSecret))
+        .chain(claims.resting.into_iter().map(|(seat, until)| Part::Rest(seat, until)))
         .chain(waitlist.waits.into_iter().map(|(_, wait)| Part::Wait(wait)))
         .chain(inbox.items.into_iter().map(|((stream, position), item)| Part::Item(stream, position, item)))
         .chain(inbox.let_go.into_iter().map(|(stream, position)| Part::LetGo(stream, position)))
         .chain(inbox.blocks.into_iter().map(|(user, blocked)| Part::Blocks(user, blocked)))
+        .chain(reaches.into_iter().map(|(user, reach)| Part::Reach(user, reach)))
+        .chain(trail.into_entries().map(Part::Trail))
         .chain(records.into_kept().map(record))
         .chain(outbox.through.map(Part::Projected))
         .chain(outbox.kept.into_iter().map(|(index, kept)| Part::Told(index, kept)))
@@ -277,6 +288,17 @@ impl SnapshotReader {
             (Progress::Parts, Part::Blocks(user, blocked)) => {
                 state.inbox.blocks.insert(user, blocked);
             }
+            (Progress::Parts, Part::Rest(seat, until)) => {
+                state.claims.resting.insert(seat, until);
+                state.deadlines.insert((until, Due::Rest(seat)));
+            }
+            (Progress::Parts, Part::Reach(user, reach)) => {
+                if let Some(feed) = reach.feed {
+                    state.feeds.insert(feed, user);
+                }
+                state.reaches.insert(user, reach);
+            }
+            (Progress::Parts, Part::Trail(entry)) => state.trail.push(entry),
             (Progress::Parts, Part::LetGo(stream, position)) => {
                 state.inbox.let_go.insert(stream, position);
             }

@@ -80,7 +80,11 @@ impl State {
     }
 
     /// A seat and a person for each place, nobody and nothing twice; and whether staff are booking.
-    fn find_members(&self, by: UserId, seats: &[GroupSeat]) -> Result<(Vec<(SeatId, UserId)>, bool), Refusal> {
+    pub(crate) fn find_members(
+        &self,
+        by: UserId,
+        seats: &[GroupSeat],
+    ) -> Result<(Vec<(SeatId, UserId)>, bool), Refusal> {
         let actor = self.accounts.user(by).ok_or(Refusal::SessionExpired)?;
         let mut members: Vec<(SeatId, UserId)> = Vec::with_capacity(seats.len());
         let mut persons = BTreeSet::new();

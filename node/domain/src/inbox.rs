@@ -1,15 +1,15 @@
 //! Messages and notices are one thing: items appended to a stream, in log order, by the entry that caused them.
-//! A person's inbox is their own stream merged with everybody's.
+//! A person's inbox is their own stream merged with those of the audiences that they belong to.
 
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet, Vector};
 use serde::{Deserialize, Serialize};
 
-use crate::account::Role;
+use crate::account::{Role, RoleName};
 use crate::effects::Effects;
 use crate::event::Change;
-use crate::id::{ClaimId, Position, UserId, WaitId};
+use crate::id::{BranchId, ClaimId, Position, UserId, WaitId};
 use crate::refusal::Refusal;
 use crate::reply::Reply;
 use crate::request::At;
@@ -36,6 +36,9 @@ pub const UNSEND_US: i64 = 15 * MINUTE_US;
 pub enum Stream {
     Everyone,
     User(UserId),
+    /// Who follows it, and its librarians.
+    Branch(BranchId),
+    Role(RoleName),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,9 +140,8 @@ impl Item {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Inbox {
     pub items: OrdMap<(Stream, Position), Arc<Item>>,
-    pub everyone_count: u32,
-    /// Of announcements, in order: how many are unread is a place in here.
-    pub announced: Vector<Position>,
+    /// Announcements of each audience, in order: how many are unread is a place in here. None that has none.
+    pub announced: OrdMap<Stream, Vector<Position>>,
     /// Of people's own streams; nobody who has none.
     pub unread: OrdMap<UserId, u32>,
     /// All items by age, the oldest first, for those that are kept for long enough.
@@ -154,9 +156,8 @@ pub(crate) struct Inbox {
 impl Inbox {
     /// With all that follows from it but the count of the unread.
     pub fn insert(&mut self, stream: Stream, position: Position, item: Arc<Item>) {
-        if stream == Stream::Everyone {
-            self.everyone_count += 1;
-            self.announced.push_back(position);
+        if !matches!(stream, Stream::User(_)) {
+            self.announced.entry(stream).or_default().push_back(position);
         }
         self.by_age.insert((position, stream));
         self.items.insert((stream, position), item);
@@ -165,22 +166,25 @@ impl Inbox {
     fn take(&mut self, stream: Stream, position: Position) -> Option<Arc<Item>> {
         let item = self.items.remove(&(stream, position))?;
         self.by_age.remove(&(position, stream));
-        if stream == Stream::Everyone {
-            self.everyone_count -= 1;
-            if let Ok(place) = self.announced.binary_search(&position) {
-                self.announced.remove(place);
+        if let Some(announced) = self.announced.get_mut(&stream) {
+            if let Ok(place) = announced.binary_search(&position) {
+                announced.remove(place);
+            }
+            if announced.is_empty() {
+                self.announced.remove(&stream);
             }
         }
         Some(item)
     }
 
-    /// Announcements behind a position.
-    pub fn announced_after(&self, position: Position) -> usize {
-        let place = match self.announced.binary_search(&position) {
+    /// Announcements to an audience behind a position.
+    pub fn announced_after(&self, stream: Stream, position: Position) -> usize {
+        let Some(announced) = self.announced.get(&stream) else { return 0 };
+        let place = match announced.binary_search(&position) {
             Ok(place) => place + 1,
             Err(place) => place,
         };
-        self.announced.len() - place
+        announced.len() - place
     }
 
     pub fn count_unread(&mut self, user: UserId, count: u32) {
@@ -383,10 +387,13 @@ impl State {
         self.inbox.count_unread(user, 0);
     }
 
-    fn append(&mut self, stream: Stream, position: Position, item: Arc<Item>, fx: &mut Effects) {
+    pub(crate) fn append(&mut self, stream: Stream, position: Position, item: Arc<Item>, fx: &mut Effects) {
         let is_to_be_read = item.is_to_be_read_in(stream);
         let is_full = match stream {
-            Stream::Everyone => self.inbox.everyone_count >= ITEMS_PER_STREAM_MAX,
+            Stream::Everyone | Stream::Branch(_) | Stream::Role(_) => {
+                let announced = self.inbox.announced.get(&stream).map_or(0, Vector::len);
+                announced >= ITEMS_PER_STREAM_MAX as usize
+            }
             Stream::User(id) => {
                 let Some(user) = self.accounts.user_mut(id) else { return };
                 user.item_count += 1;

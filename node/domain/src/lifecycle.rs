@@ -63,6 +63,9 @@ impl State {
         }
         fx.happened(Change::Claim { before: None, after: claim.clone() });
         self.claims.all.push(claim);
+        if let Some(holder) = new.holder {
+            self.follow(holder, self.catalog.seat(new.seat).branch, fx);
+        }
         id
     }
 
@@ -129,6 +132,9 @@ impl State {
     fn vacate(&mut self, claim: &Claim, fx: &Effects) {
         let live = Live { interval: claim.interval, claim: claim.id };
         leave(self.claims.book_mut(claim.seat), live);
+        if claim.holder.is_some() && matches!(claim.state, ClaimState::Completed | ClaimState::Released) {
+            self.rest(claim.seat, fx.now().min(claim.interval.end()), fx.now());
+        }
         if let Some(holder) = claim.holder.and_then(|holder| self.accounts.user_mut(holder)) {
             leave(&mut holder.live, live);
             let was_used = matches!(claim.state, ClaimState::Completed | ClaimState::Released | ClaimState::NoShow);
@@ -136,6 +142,26 @@ impl State {
             if let (true, Ok(used)) = (was_used, used) {
                 holder.has_used(used, fx.now());
             }
+        }
+    }
+
+    /// Somebody has got up: nobody else sits down before the buffer of the seat is over.
+    fn rest(&mut self, seat: SeatId, left_at: Timestamp, now: Timestamp) {
+        let until = left_at.plus_minutes(self.catalog.policy(self.policy_of(seat)).buffer_minutes);
+        if until <= now {
+            return;
+        }
+        if let Some(before) = self.claims.resting.insert(seat, until) {
+            self.deadlines.remove(&(before, Due::Rest(seat)));
+        }
+        self.deadlines.insert((until, Due::Rest(seat)));
+    }
+
+    /// The slot that is running may be had again, and whoever waits for it is offered it.
+    pub(crate) fn rest_due(&mut self, seat: SeatId, fx: &mut Effects) {
+        let Some(until) = self.claims.resting.remove(&seat) else { return };
+        if let Ok(rested) = Interval::new(until.minus_minutes(1), until) {
+            self.offer_freed(seat, rested, fx);
         }
     }
 

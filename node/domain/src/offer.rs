@@ -138,7 +138,7 @@ impl State {
 
     /// Whether the seat is free and what the waiter wants.
     pub(crate) fn is_offered_to(&self, wait: &Wait, seat: SeatId, stay: Interval) -> bool {
-        self.is_free(seat, stay, None) && self.is_wanted(wait, seat, stay)
+        self.is_free(seat, stay, None) && !self.is_resting(seat, stay, self.at.time) && self.is_wanted(wait, seat, stay)
     }
 
     /// Whether the waiter wants the seat, has not let it go before, and may have it.

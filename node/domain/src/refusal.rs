@@ -77,6 +77,8 @@ pub enum Refusal {
     RecipientNotFound { position: u32 },
     MessageNotFound,
     TooManyBlocks { max: u32 },
+    // Sessions.
+    SessionNotFound,
 }
 
 impl Refusal {
@@ -140,7 +142,8 @@ impl Refusal {
             | Self::AlreadyWaiting
             | Self::RecipientNotFound { .. }
             | Self::MessageNotFound
-            | Self::TooManyBlocks { .. } => true,
+            | Self::TooManyBlocks { .. }
+            | Self::SessionNotFound => true,
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::account::{PasswordHash, Role};
+use crate::account::{PasswordHash, Role, RoleName};
 use crate::calendar::Day;
 use crate::catalog::Draft;
 use crate::history::PseudonymSecret;
@@ -264,6 +264,27 @@ actions! {
     SetPseudonymKey {
         secret: PseudonymSecret,
     },
+    /// To some, where a broadcast is to all.
+    Announce {
+        audience: Audience,
+        text: MessageText,
+    },
+    /// The branches whose announcements somebody wants to hear: these and no others.
+    SetFollowed {
+        branches: Vec<Slug>,
+    },
+    /// The password was verified against `old`; if that changed meanwhile, it has to be verified again.
+    ChangePassword {
+        old: PasswordHash,
+        new: PasswordHash,
+    },
+    RevokeSession {
+        session: TokenDigest,
+    },
+    /// Drawn at random at the edge; none: no address any more.
+    SetCalendarFeed {
+        token: Option<TokenDigest>,
+    },
 }
 
 impl Action {
@@ -271,10 +292,24 @@ impl Action {
     #[must_use]
     pub const fn level(&self) -> u32 {
         match self {
-            Self::LetGo { .. } | Self::SetPseudonymKey { .. } => 1,
+            Self::LetGo { .. }
+            | Self::SetPseudonymKey { .. }
+            | Self::Announce { .. }
+            | Self::SetFollowed { .. }
+            | Self::ChangePassword { .. }
+            | Self::RevokeSession { .. }
+            | Self::SetCalendarFeed { .. } => 1,
             _ => 0,
         }
     }
+}
+
+/// Some of all people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Audience {
+    /// Who follows it, and its librarians.
+    Branch(Slug),
+    Role(RoleName),
 }
 
 /// What somebody wants to book.

@@ -214,7 +214,9 @@ impl State {
             Some(until) => Err(Refusal::KeptAccessible { until }),
             None => Ok(()),
         })?;
-        let is_free = self.is_free(seat, wanted.interval, wanted.instead_of);
+        let is_there = matches!(wanted.way, Way::Extension | Way::ExemptExtension);
+        let is_free = self.is_free(seat, wanted.interval, wanted.instead_of)
+            && (is_there || !self.is_resting(seat, wanted.interval, wanted.now));
         failing.check(if is_free { Ok(()) } else { Err(Refusal::SeatTaken) })
     }
 
@@ -229,6 +231,11 @@ impl State {
     /// Whether nothing else is on the seat then, nor so near that there is no time between them.
     pub(crate) fn is_free(&self, seat: SeatId, interval: Interval, except: Option<ClaimId>) -> bool {
         overlapping(self.claims.book(seat), self.with_buffer(seat, interval), except).is_none()
+    }
+
+    /// Whether somebody has left the seat so shortly before a stay would begin that there is no time between them.
+    pub(crate) fn is_resting(&self, seat: SeatId, interval: Interval, now: Timestamp) -> bool {
+        self.claims.resting.get(&seat).is_some_and(|&until| interval.start().max(now) < until)
     }
 
     /// The interval, and what has to stay free on both sides of it.

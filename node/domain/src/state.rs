@@ -5,13 +5,15 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet};
 
 use crate::account::{Accounts, Principal};
+use crate::audience::Reach;
+use crate::audit::Trail;
 use crate::catalog::Catalog;
 use crate::claim::Claims;
 use crate::deadline::{Due, OUTAGE_US};
 use crate::effects::Effects;
 use crate::event::{Actor, Cause, Reason};
 use crate::history::History;
-use crate::id::BranchId;
+use crate::id::{BranchId, TokenDigest, UserId};
 use crate::import::KeptDay;
 use crate::inbox::Inbox;
 use crate::outbox::Outbox;
@@ -40,6 +42,11 @@ pub struct State {
     pub(crate) presence_key: Option<PresenceKey>,
     pub(crate) outbox: Outbox,
     pub(crate) history: History,
+    /// Of those of whom there is something to say.
+    pub(crate) reaches: OrdMap<UserId, Arc<Reach>>,
+    /// Whose calendar an address is. Invariant: follows from `reaches`.
+    pub(crate) feeds: OrdMap<TokenDigest, UserId>,
+    pub(crate) trail: Trail,
 }
 
 impl State {
@@ -53,6 +60,7 @@ impl State {
         let reply = self.answer(request, &mut fx);
         self.evict_records(fx.now());
         let events = fx.into_events();
+        self.trail.follow(at, &events);
         self.outbox.keep(at, &events);
         Applied { reply, events }
     }
@@ -213,6 +221,17 @@ impl State {
             Action::Block { name } => self.block(by, name, fx),
             Action::Unblock { name } => self.unblock(by, name, fx),
             Action::ReportMessage { message, reason } => self.report_message(by, *message, reason, fx),
+            Action::Announce { audience, text } => self.announce(by, audience, text, fx),
+            Action::SetFollowed { branches } => self.set_followed(by, branches, fx),
+            Action::ChangePassword { old, new } => {
+                let own = match request.caller {
+                    Caller::Session(token) => Some(token),
+                    Caller::System | Caller::Anonymous => None,
+                };
+                self.change_password(by, own, old, new, fx)
+            }
+            Action::RevokeSession { session } => self.revoke_session(by, *session, fx),
+            Action::SetCalendarFeed { token } => self.set_calendar_feed(by, *token, fx),
         }
     }
 }

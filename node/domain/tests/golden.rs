@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use carrel_domain::account::{PasswordHash, Role};
+use carrel_domain::account::{PasswordHash, Role, RoleName};
 use carrel_domain::calendar::Day;
 use carrel_domain::claim::StateName;
 use carrel_domain::format::{SnapshotReader, decode, encode_at, snapshot};
@@ -21,7 +21,8 @@ use carrel_domain::presence::{PresenceSecret, Proof};
 use carrel_domain::refusal::Refusal;
 use carrel_domain::reply::{Answer, Reply};
 use carrel_domain::request::{
-    Action, ActionName, At, Behalf, Caller, Closing, GroupSeat, Need, Place, Request, RetryKey, SeatName, Wish,
+    Action, ActionName, At, Audience, Behalf, Caller, Closing, GroupSeat, Need, Place, Request, RetryKey, SeatName,
+    Wish,
 };
 use carrel_domain::state::State;
 use carrel_domain::text::{MessageText, UserName};
@@ -82,6 +83,17 @@ fn a_snapshot_without_all_claims_is_read_and_written_as_ever() {
     let state = read_whole(&written);
     assert!(state.history().count() > 0 && state.is_let_go(ClaimId(1)));
     assert_eq!(state.history().pseudonym_secret(), Some(&PseudonymSecret([6; 32])));
+    let bytes: Vec<u8> = snapshot(state).flatten().collect();
+    assert_eq!(hex(&bytes), hex(&written));
+}
+
+/// What was written before there were audiences, calendars, an audit and seats that rest.
+#[test]
+fn a_snapshot_of_before_is_read() {
+    let written = unhex(std::fs::read_to_string(path("snapshot-before-audiences.txt")).expect("a golden file").trim());
+    let state = read_whole(&written);
+    let amy = UserName::new("amy").expect("a name");
+    assert!(state.find_user(&amy).is_some());
     let bytes: Vec<u8> = snapshot(state).flatten().collect();
     assert_eq!(hex(&bytes), hex(&written));
 }
@@ -162,6 +174,8 @@ fn requests() -> Vec<(String, Request)> {
             Action::JoinWaitlist { need: Need { place: Place::Area { .. }, .. }, .. } => "-area",
             Action::JoinWaitlist { need: Need { place: Place::Branch { .. }, .. }, .. } => "-branch",
             Action::Reserve { wish: Wish { behalf: Some(_), .. } } => "-for-somebody",
+            Action::Announce { audience: Audience::Role(_), .. } => "-to-a-role",
+            Action::SetCalendarFeed { token: None } => "-to-none",
             _ => "",
         };
         let (caller, retry) = match action.name() {
@@ -198,6 +212,7 @@ fn actions() -> Vec<Action> {
     let password = PasswordHash(Arc::from("$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA"));
     let claim = ClaimId(300);
     let text = MessageText::new("see you at ten ☕").expect("a text");
+    let (words, phc) = (text.clone(), password.clone());
     let midnight = BERLIN.midnight(library::date(2026, 3, 9));
     let hours = |from: i64, to: i64| {
         let at = |hour: i64| midnight.plus_us(hour * 60 * MINUTE_US);
@@ -281,6 +296,13 @@ fn actions() -> Vec<Action> {
         Action::Block { name: amy.clone() },
         Action::Unblock { name: amy },
         Action::ReportMessage { message: Position { index: 1_207, ordinal: 3 }, reason: reason() },
+        Action::Announce { audience: Audience::Branch(main()), text: words.clone() },
+        Action::Announce { audience: Audience::Role(RoleName::Auditor), text: words },
+        Action::SetFollowed { branches: vec![main()] },
+        Action::ChangePassword { old: phc.clone(), new: phc },
+        Action::RevokeSession { session: TokenDigest([9; 16]) },
+        Action::SetCalendarFeed { token: Some(TokenDigest([8; 16])) },
+        Action::SetCalendarFeed { token: None },
     ]
 }
 
@@ -373,6 +395,7 @@ fn refusals() -> Vec<Refusal> {
         R::SuspensionInvalid { max_days: 365 },
         R::TooFlexible { max_starts: 48 },
         R::TooManyBlocks { max: 200 },
+        R::SessionNotFound,
     ]
 }
 
@@ -424,6 +447,7 @@ fn small_library() -> (Vec<u8>, Vec<Answer>) {
     };
     let (ada, amy, ben, cat) = (0, 1, 2, 3);
     let letter = MessageText::new("hello").expect("a text");
+    let words = letter.clone();
     let script = [
         (amy, reserve("a1", 10, 12)),
         (ben, reserve("a1", 10, 12)),
@@ -453,6 +477,8 @@ fn small_library() -> (Vec<u8>, Vec<Answer>) {
             },
         ),
         (ada, Action::SetPresenceKey { secret: PresenceSecret([5; 32]) }),
+        (ada, Action::Announce { audience: Audience::Branch(slug("main")), text: words }),
+        (ben, Action::SetCalendarFeed { token: Some(TokenDigest([8; 16])) }),
     ];
     for (index, (user, action)) in script.into_iter().enumerate() {
         let retry = (index % 4 != 3).then_some(RetryKey { id: RequestId(100 + index as u128), digest: index as u64 });

@@ -306,6 +306,33 @@ async fn my_data(context: &Context) -> Result<(), Failure> {
     context.answer(&response, || format!("{:#}", json::document(&response)))
 }
 
+/// The one that was, and the one that is to be.
+#[derive(Args, Debug)]
+pub(super) struct NewPasswordSource {
+    /// Read both passwords from standard input: the old one on the first line, the new one on the second
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+impl NewPasswordSource {
+    pub(super) fn read(&self) -> Result<(String, String), Failure> {
+        let (old, new) = if self.password_stdin {
+            two_lines(io::stdin().lock())?
+        } else if io::stdin().is_terminal() {
+            let old = prompt("Password until now: ")?;
+            let new = prompt("New password: ")?;
+            if prompt("The same again: ")? != new {
+                return Err(Failure::Usage("the two passwords differ".into()));
+            }
+            (old, new)
+        } else {
+            let how = "pass both passwords on standard input, a line each, with --password-stdin";
+            return Err(Failure::Usage(how.into()));
+        };
+        if new.is_empty() { Err(Failure::Usage("the new password is empty".into())) } else { Ok((old, new)) }
+    }
+}
+
 impl PasswordSource {
     fn read(&self, twice: bool) -> Result<String, Failure> {
         let password = if self.password_stdin {
@@ -321,19 +348,31 @@ impl PasswordSource {
 }
 
 fn first_line(input: impl Read) -> Result<String, Failure> {
+    lines(input).map(|[first, _]| first)
+}
+
+fn two_lines(input: impl Read) -> Result<(String, String), Failure> {
+    lines(input).map(|[first, second]| (first, second))
+}
+
+fn lines(input: impl Read) -> Result<[String; 2], Failure> {
     let failed = |source| Failure::Local { doing: "reading the password".into(), source };
     let mut bytes = Vec::new();
     input.take(LONGEST_PASSWORD_BYTES).read_to_end(&mut bytes).map_err(failed)?;
-    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    String::from_utf8(line.to_vec()).map_err(|_| Failure::Usage("the password is not UTF-8 text".into()))
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    let mut next = || {
+        let line = lines.next().unwrap_or_default();
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        String::from_utf8(line.to_vec()).map_err(|_| Failure::Usage("the password is not UTF-8 text".into()))
+    };
+    Ok([next()?, next()?])
+}
+
+fn prompt(text: &str) -> Result<String, Failure> {
+    rpassword::prompt_password(text).map_err(|source| Failure::Local { doing: "reading the password".into(), source })
 }
 
 fn ask(twice: bool) -> Result<String, Failure> {
-    let prompt = |text: &str| {
-        rpassword::prompt_password(text)
-            .map_err(|source| Failure::Local { doing: "reading the password".into(), source })
-    };
     let password = prompt("Password: ")?;
     if twice && prompt("The same again: ")? != password {
         return Err(Failure::Usage("the two passwords differ".into()));
@@ -341,7 +380,7 @@ fn ask(twice: bool) -> Result<String, Failure> {
     Ok(password)
 }
 
-fn role_parser() -> impl TypedValueParser<Value = v1::Role> {
+pub(super) fn role_parser() -> impl TypedValueParser<Value = v1::Role> {
     PossibleValuesParser::new(["patron", "librarian", "admin", "auditor", "kiosk"]).map(|name| {
         v1::Role::from_str_name(&format!("ROLE_{}", name.to_uppercase())).expect("every name above is a role")
     })
@@ -369,5 +408,6 @@ mod tests {
         assert_eq!(read(b"secret").expect("text"), "secret");
         assert_eq!(read(b"secret\r\nsecond line\n").expect("text"), "secret");
         assert!(matches!(read(b"\xff\n"), Err(Failure::Usage(_))));
+        assert_eq!(two_lines(b"old\r\nnew\n".as_slice()).expect("text"), ("old".to_owned(), "new".to_owned()));
     }
 }

@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Context {
     client: Client,
+    /// The first that was given.
+    endpoint: String,
     output: Output,
     tls: Option<Tls>,
     pub(super) store: Store,
@@ -29,8 +31,8 @@ pub(super) struct Context {
 }
 
 /// The time zones of the branches, by resource name.
-#[derive(Debug, Default)]
-pub(super) struct Zones {
+#[derive(Clone, Debug, Default)]
+pub struct Zones {
     branches: Vec<(String, TimeZone)>,
 }
 
@@ -40,7 +42,8 @@ impl Context {
         let client = client(&globals, Options { deadline, ..Options::default() })?;
         let tls = tls(&globals)?;
         let store = Store::new(globals.config)?;
-        Ok(Context { client, output: globals.output, tls, store, zones: OnceCell::new() })
+        let endpoint = globals.endpoints.first().cloned().unwrap_or_default();
+        Ok(Context { client, endpoint, output: globals.output, tls, store, zones: OnceCell::new() })
     }
 
     /// Acts for nobody.
@@ -56,6 +59,11 @@ impl Context {
             }
             None => Ok(self.client.clone()),
         }
+    }
+
+    /// Of a node, to be typed elsewhere.
+    pub(super) fn endpoint(&self) -> &str {
+        &self.endpoint
     }
 
     pub(super) fn tls(&self) -> Option<&Tls> {
@@ -80,7 +88,13 @@ impl Context {
                 result
             }
         };
-        Ok(result?)
+        match result.map_err(Failure::from) {
+            // What could be had instead is told on the clock of the branch, as everything else is.
+            Err(failure) if failure.has_times() && !self.is_json() => {
+                Err(failure.on_the_clocks_of(self.zones_if_known().await))
+            }
+            result => result,
+        }
     }
 
     /// The one answer of a command.
@@ -125,6 +139,15 @@ impl Context {
     pub(super) async fn zones_for_text(&self) -> &Zones {
         const NONE: &Zones = &Zones { branches: Vec::new() };
         if self.is_json() { NONE } else { self.zones().await.unwrap_or(NONE) }
+    }
+
+    /// Asked for in a refusal, where another failure would be one too many.
+    async fn zones_if_known(&self) -> Zones {
+        if let Some(zones) = self.zones.get() {
+            return zones.clone();
+        }
+        let branches = self.client.list_branches(v1::ListBranchesRequest::default()).await;
+        branches.map(|response| Zones::new(&response.branches)).unwrap_or_default()
     }
 
     async fn zones(&self) -> Result<&Zones, Failure> {
@@ -184,6 +207,12 @@ impl Zones {
         let inside =
             |branch: &str| name.strip_prefix(branch).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         self.branches.iter().find(|(branch, _)| inside(branch)).map(|(_, zone)| zone)
+    }
+
+    /// The one that all branches have, if they have.
+    pub(super) fn only(&self) -> Option<&TimeZone> {
+        let (_, first) = self.branches.first()?;
+        self.branches.iter().all(|(_, zone)| zone == first).then_some(first)
     }
 
     pub(super) fn of_or_utc(&self, name: &str) -> TimeZone {

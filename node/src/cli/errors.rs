@@ -12,6 +12,7 @@ use serde::Serialize;
 use tonic::Code;
 
 use super::Output;
+use super::context::Zones;
 use super::names::short;
 use super::table::plain;
 use super::time::{shown_interval, shown_moment};
@@ -20,7 +21,7 @@ use super::time::{shown_interval, shown_moment};
 pub enum Failure {
     /// By the rules. `advice` is what to do next, a line each.
     #[error("{refusal}")]
-    Refused { refusal: Box<Refusal>, advice: Vec<String> },
+    Refused { refusal: Box<Refusal>, advice: Vec<String>, zones: Zones },
     #[error("{unreachable}")]
     Unreachable { unreachable: Unreachable, advice: Vec<String> },
     #[error("{0}")]
@@ -69,7 +70,7 @@ impl From<ClientError> for Failure {
         match error {
             ClientError::Refused(refusal) => {
                 let advice = general_advice(&refusal);
-                Failure::Refused { refusal: Box::new(refusal), advice }
+                Failure::Refused { refusal: Box::new(refusal), advice, zones: Zones::default() }
             }
             ClientError::Unreachable(unreachable) => Failure::Unreachable { unreachable, advice: Vec::new() },
         }
@@ -100,9 +101,22 @@ impl Failure {
         ClientError::Refused(Refusal { code, reason, message, metadata, alternatives, options, rules }).into()
     }
 
+    /// Whether it tells of times that are those of a branch.
+    pub(super) fn has_times(&self) -> bool {
+        let Failure::Refused { refusal, .. } = self else { return false };
+        !refusal.options.is_empty() || !refusal.rules.is_empty()
+    }
+
+    pub(super) fn on_the_clocks_of(mut self, known: Zones) -> Failure {
+        if let Failure::Refused { zones, .. } = &mut self {
+            *zones = known;
+        }
+        self
+    }
+
     /// Adds what to do next, where the command knows better than the reason alone.
     pub(super) fn advise(mut self, lines: impl FnOnce(&Refusal) -> Vec<String>) -> Failure {
-        if let Failure::Refused { refusal, advice } = &mut self {
+        if let Failure::Refused { refusal, advice, .. } = &mut self {
             advice.extend(lines(refusal));
         }
         self
@@ -154,14 +168,17 @@ impl Failure {
             Failure::Usage(message) => lines.push(brief(message)),
             Failure::Local { doing, source } => lines.push(format!("{doing}: {source}")),
             Failure::Failed(_) => lines.push(self.to_string()),
-            Failure::Refused { refusal, advice } => {
-                lines.push(plain(&brief(&with_local_times(&refusal.to_string()))));
-                lines.extend(other_rules(&refusal.rules));
+            Failure::Refused { refusal, advice, zones } => {
+                // Of what could be had instead, or of the one zone that there is.
+                let seats = refusal.options.iter().filter_map(|option| option.seat.as_ref());
+                let of_seat = seats.map(|seat| zones.of(&seat.name)).next().flatten();
+                let here = of_seat.or(zones.only()).cloned().unwrap_or_else(TimeZone::system);
+                lines.push(plain(&brief(&with_times_in(&refusal.to_string(), &here))));
+                lines.extend(other_rules(&refusal.rules, &here));
                 if !refusal.alternatives.is_empty() {
                     lines.push("Free at that time:".into());
                     lines.extend(refusal.alternatives.iter().map(|seat| format!("  {}", seat_line(seat))));
                 }
-                let here = TimeZone::system();
                 let later: Vec<String> = other_times(refusal).map(|other| option_line(other, &here)).collect();
                 if !later.is_empty() {
                     lines.push("Free at another time:".into());
@@ -222,9 +239,9 @@ impl Failure {
 }
 
 /// The rules besides the one that is the refusal, a line each.
-fn other_rules(rules: &[v1::FailingRule]) -> Vec<String> {
+fn other_rules(rules: &[v1::FailingRule], zone: &TimeZone) -> Vec<String> {
     let others = rules.iter().skip(1);
-    let line = |rule: &v1::FailingRule| format!("also: {} ({})", with_local_times(&rule.message), rule.reason);
+    let line = |rule: &v1::FailingRule| format!("also: {} ({})", with_times_in(&rule.message, zone), rule.reason);
     others.map(|rule| plain(&brief(&line(rule)))).collect()
 }
 
@@ -249,6 +266,10 @@ fn seat_line(seat: &v1::Seat) -> String {
 pub(super) fn option_line(option: &v1::Alternative, zone: &TimeZone) -> String {
     let interval = option.interval.unwrap_or_default();
     let when = shown_interval(interval.start_time.as_ref(), interval.end_time.as_ref(), zone);
+    if option.group_seats.len() > 1 {
+        let seats: Vec<String> = option.group_seats.iter().map(|seat| short(&seat.name)).collect();
+        return plain(&format!("{when}  {}", seats.join(", ")));
+    }
     format!("{when}  {}", seat_line(&option.seat.clone().unwrap_or_default()))
 }
 
@@ -276,12 +297,8 @@ pub(super) fn see_your_own(refusal: &Refusal) -> Vec<String> {
     is_foreign.then(|| "See yours with: carrel reservations".to_owned()).into_iter().collect()
 }
 
-/// The moments in a message of the service, which knows no reader's zone, on this computer's clock.
-fn with_local_times(message: &str) -> String {
-    with_times_in(message, &TimeZone::system())
-}
-
-fn with_times_in(message: &str, zone: &TimeZone) -> String {
+/// The moments in a message of the service, which knows no reader's zone, on a clock of the reader's.
+pub(super) fn with_times_in(message: &str, zone: &TimeZone) -> String {
     message
         .split_inclusive(' ')
         .map(|word| {
@@ -309,6 +326,7 @@ fn general_advice(refusal: &Refusal) -> Vec<String> {
         "MESSAGE_NOT_FOUND" => "See yours with: carrel messages",
         "SUSPENDED" => "See until when with: carrel whoami",
         "PRESENCE_NOT_PROVEN" => "Type the code that the seat shows: --code K7M-2QP",
+        "SESSION_NOT_FOUND" => "See yours with: carrel sessions",
         "STRIKE_NOT_FOUND" => "See them with: carrel users strikes NAME",
         _ => return Vec::new(),
     };
@@ -377,6 +395,26 @@ mod tests {
             refused.json().as_deref(),
             Some(r#"{"error":{"code":"NOT_FOUND","reason":"BRANCH_NOT_FOUND","message":"there is no branch x"}}"#)
         );
+    }
+
+    #[test]
+    fn what_could_be_had_instead_is_told_on_the_clock_of_its_branch() {
+        let seat = v1::Seat { name: "branches/main/seats/r-102".into(), label: "R 102".into(), ..Default::default() };
+        let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+        let interval = Some(v1::Interval { start_time: at(1_700_000_400), end_time: at(1_700_004_000) });
+        let option = v1::Alternative { seat: Some(seat), interval, group_seats: Vec::new() };
+        let refused = Failure::refused(Code::FailedPrecondition, "CLOSED", "it opens at 2023-11-15T07:00:00Z".into());
+        let Failure::Refused { mut refusal, advice, zones } = refused else { panic!("a refusal") };
+        refusal.options.push(option);
+        let branch = v1::BranchSummary {
+            name: "branches/main".into(),
+            time_zone: "Asia/Kathmandu".into(),
+            ..Default::default()
+        };
+        let failure = Failure::Refused { refusal, advice, zones }.on_the_clocks_of(Zones::new(&[branch]));
+        let text = failure.text().expect("there is something to say");
+        assert!(text.contains("it opens at 2023-11-15 12:45 +0545"), "{text}");
+        assert!(text.contains("2023-11-15 04:05–05:05 +0545  main/r-102"), "{text}");
     }
 
     #[test]

@@ -111,7 +111,7 @@ async fn follow(context: &Context) -> Result<(), Failure> {
 }
 
 /// `* 2027-03-01 10:00 CET  message from ben: see you at ten  (1207-0)`
-fn line(item: &v1::InboxItem, zone: &TimeZone) -> String {
+pub(super) fn line(item: &v1::InboxItem, zone: &TimeZone) -> String {
     let mut text = String::from(if item.unread { "* " } else { "  " });
     text += &shown(item.create_time.as_ref(), zone);
     text += "  ";

@@ -5,15 +5,17 @@ use std::str::FromStr;
 
 use carrel_proto::client::new_request_id;
 use carrel_proto::v1;
+use carrel_proto::v1::broadcast_request::Audience;
 use clap::{Args, Subcommand};
 use jiff::tz::TimeZone;
 use tonic::Code;
 
+use super::accounts::role_parser;
 use super::context::Context;
 use super::errors::Failure;
 use super::names::{self, short};
 use super::pages::{self, PAGE_SIZE};
-use super::table::{plain, table};
+use super::table::{plain, table, words};
 use super::time::shown;
 
 /// The rules allow 4 KiB; a little more is sent so that the cluster can say so, a flood is not.
@@ -33,10 +35,20 @@ Examples:
         /// What; - reads it from standard input
         text: String,
     },
-    /// Announce something to everyone (librarians and admins)
+    /// Announce something to everyone, or to some (librarians and admins)
+    #[command(after_help = "\
+Examples:
+  carrel broadcast 'We close at eight.'
+  carrel broadcast 'The lift is out of order.' --branch main")]
     Broadcast {
         /// What; - reads it from standard input
         text: String,
+        /// Only to those who follow this branch, and its librarians
+        #[arg(long, value_name = "B", value_parser = names::branch)]
+        branch: Option<String>,
+        /// Only to accounts of this role (admins)
+        #[arg(long, value_parser = role_parser(), ignore_case = true, conflicts_with = "branch")]
+        role: Option<v1::Role>,
     },
     /// List your messages, oldest first; delete and report them, block people
     Messages(Messages),
@@ -102,7 +114,10 @@ impl FromStr for Recipients {
 pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failure> {
     match command {
         Command::Send { recipients, text } => send(context, recipients, content(text)?).await,
-        Command::Broadcast { text } => broadcast(context, content(text)?).await,
+        Command::Broadcast { text, branch, role } => {
+            let role = role.map(|role| Audience::Role(role.into()));
+            broadcast(context, content(text)?, branch.map(Audience::Branch).or(role)).await
+        }
         Command::Messages(Messages { command: Some(command), .. }) => match command {
             MessagesCommand::Delete { message } => delete(context, message).await,
             MessagesCommand::Report { message, reason } => report(context, message, reason).await,
@@ -125,10 +140,18 @@ async fn send(context: &Context, Recipients(recipients): Recipients, text: Strin
     })
 }
 
-async fn broadcast(context: &Context, text: String) -> Result<(), Failure> {
-    let request = v1::BroadcastRequest { request_id: new_request_id(), text };
+async fn broadcast(context: &Context, text: String, audience: Option<Audience>) -> Result<(), Failure> {
+    let to = match &audience {
+        None => "everyone".to_owned(),
+        Some(Audience::Branch(branch)) => format!("who follows {}", short(branch)),
+        Some(Audience::Role(role)) => {
+            let role = v1::Role::try_from(*role).unwrap_or_default();
+            format!("every {}", words(role.as_str_name(), "ROLE_"))
+        }
+    };
+    let request = v1::BroadcastRequest { request_id: new_request_id(), text, audience };
     let response = context.wait(context.client()?.broadcast(request)).await?;
-    context.answer(&response, || format!("Announcement {} sent to everyone.", short(&response.name)))
+    context.answer(&response, || format!("Announcement {} sent to {to}.", short(&response.name)))
 }
 
 async fn list(context: &Context, with: String) -> Result<(), Failure> {

@@ -5,9 +5,11 @@
 
 mod accounts;
 mod admin;
+mod audit;
 mod backup;
 mod booking;
 mod catalog;
+mod chat;
 mod cluster;
 mod cluster_text;
 mod context;
@@ -17,6 +19,7 @@ mod inbox;
 mod json;
 mod messages;
 mod names;
+mod own;
 mod pages;
 mod projection;
 mod recover;
@@ -119,6 +122,12 @@ enum Command {
     #[command(flatten)]
     Accounts(accounts::Command),
     #[command(flatten)]
+    Chat(chat::Command),
+    #[command(flatten)]
+    Own(own::Command),
+    #[command(flatten)]
+    Audit(audit::Command),
+    #[command(flatten)]
     Catalog(catalog::Command),
     #[command(flatten)]
     Cluster(cluster::Command),
@@ -177,6 +186,9 @@ fn dispatch(globals: Globals, command: Command) -> Result<ExitCode, Failure> {
         Command::Inbox(command) => client(globals, async |context| inbox::run(context, command).await)?,
         Command::Messages(command) => client(globals, async |context| messages::run(context, command).await)?,
         Command::Accounts(command) => client(globals, async |context| accounts::run(context, command).await)?,
+        Command::Chat(command) => client(globals, async |context| chat::run(context, command).await)?,
+        Command::Own(command) => client(globals, async |context| own::run(context, command).await)?,
+        Command::Audit(command) => client(globals, async |context| audit::run(context, command).await)?,
         Command::Catalog(command) => client(globals, async |context| catalog::run(context, command).await)?,
         Command::Cluster(command) => client(globals, async |context| cluster::run(context, command).await)?,
         Command::Reports(command) => client(globals, async |context| reports::run(context, command).await)?,
@@ -308,6 +320,22 @@ mod tests {
             "inbox --follow --output json",
             "send amy hello",
             "broadcast hello",
+            "broadcast hello --branch main",
+            "broadcast hello --role librarian",
+            "chat",
+            "password --password-stdin",
+            "sessions",
+            "sessions revoke 00112233445566778899aabbccddeeff",
+            "calendar create",
+            "calendar revoke",
+            "follow",
+            "follow main law",
+            "follow --none",
+            "audit",
+            "audit 17",
+            "audit --user amy",
+            "seats watch --branch main",
+            "seats watch --branch main --area hall --output json",
             "messages",
             "messages amy",
             "messages delete 1207-0",

@@ -56,6 +56,7 @@ page! {
     ListReservationsResponse.reservations
     ListWaitlistEntriesResponse.entries
     ListMessagesResponse.messages
+    ListAuditEventsResponse.events
 }
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
 //! Looking around: branches, seats search, seats show; and what staff do with seats.
 
+use std::time::Duration;
+
+use carrel_proto::client::{MapNews, Options};
 use carrel_proto::v1;
+use carrel_proto::v1::watch_seat_map_response::{Changes, Event, Snapshot};
 use clap::{Args, Subcommand};
 use jiff::tz::TimeZone;
 
@@ -11,6 +15,9 @@ use super::names::{self, AreaName, SeatName, short};
 use super::pages::{self, PAGE_SIZE};
 use super::table::{facts, table};
 use super::time::{Moment, interval, shown, shown_interval};
+
+/// Someone who watches would rather wait through a restart of the whole cluster than start again.
+const WATCH_DEADLINE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Subcommand)]
 #[allow(clippy::large_enum_variant, reason = "there is one, for as long as the command runs")]
@@ -35,6 +42,20 @@ Examples:
         /// BRANCH/SEAT, for example main/r-101
         #[arg(value_name = "SEAT")]
         seat: SeatName,
+    },
+    /// Show the seats that are free now, then each as it changes, until Ctrl-C
+    #[command(after_help = "\
+A connection that is cut goes on at another node with what has changed meanwhile.
+
+Example:
+  carrel seats watch --branch main --area hall")]
+    Watch {
+        /// Where to look
+        #[arg(long, value_name = "B", value_parser = names::branch)]
+        branch: String,
+        /// Only in this area
+        #[arg(long, value_name = "A")]
+        area: Option<AreaName>,
     },
     /// Show who has a seat, and when (staff)
     Reservations {
@@ -110,6 +131,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failu
     match command {
         Command::Branches => branches(context).await,
         Command::Seats(Seats::Search(search)) => search_seats(context, search).await,
+        Command::Seats(Seats::Watch { branch, area }) => watch(context, branch, area).await,
         Command::Seats(Seats::Show { seat }) => show(context, seat).await,
         Command::Seats(Seats::Reservations { seat }) => desk::reservations(context, seat).await,
         Command::Seats(Seats::Close { closing, place }) => desk::close(context, closing, place).await,
@@ -173,6 +195,36 @@ async fn search_seats(context: &Context, search: Search) -> Result<(), Failure> 
     })?;
     context.remark_if_cut(&response);
     Ok(())
+}
+
+async fn watch(context: &Context, branch: String, area: Option<AreaName>) -> Result<(), Failure> {
+    let zones = context.zones_for_text().await;
+    let area = area.map(|area| area.within(&branch)).unwrap_or_default();
+    let patient = Options { deadline: WATCH_DEADLINE, ..Options::default() };
+    let request = v1::WatchSeatMapRequest { branch, area, after: String::new() };
+    let mut watch = context.client()?.with_options(patient).watch_seat_map(request);
+    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+    loop {
+        let news = tokio::select! {
+            news = watch.next() => news?,
+            _ = &mut interrupted => return Ok(()),
+        };
+        let (seats, event) = match news {
+            MapNews::Whole(seats) => (seats.clone(), Event::Snapshot(Snapshot { seats })),
+            MapNews::Changed(seats) => (seats.clone(), Event::Changes(Changes { seats })),
+        };
+        let is_whole = matches!(event, Event::Snapshot(_));
+        let resume_token = watch.resume_token().to_owned();
+        context.answer(&v1::WatchSeatMapResponse { event: Some(event), resume_token }, || {
+            let shown = seats.iter().filter(|seat| seat.available || !is_whole);
+            let line = |seat: &v1::Seat| {
+                let state = if seat.available { free(seat, zones) } else { "taken".to_owned() };
+                format!("{}  {state}", short(&seat.name))
+            };
+            let lines: Vec<String> = shown.map(line).collect();
+            if lines.is_empty() { "No seat is free.".to_owned() } else { lines.join("\n") }
+        })?;
+    }
 }
 
 async fn show(context: &Context, seat: SeatName) -> Result<(), Failure> {

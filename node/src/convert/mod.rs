@@ -8,6 +8,7 @@ pub mod presence_code;
 pub mod refusal;
 pub mod reply;
 pub mod reports;
+pub mod audit;
 pub mod request;
 pub mod time;
 pub mod token;

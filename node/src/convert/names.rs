@@ -1,6 +1,6 @@
 //! Resource names: "branches/main/seats/r-101", "reservations/17", "users/amy".
 
-use carrel_domain::id::{ClaimId, Position, WaitId};
+use carrel_domain::id::{ClaimId, Position, TokenDigest, UserId, WaitId};
 use carrel_domain::request::SeatName;
 use carrel_domain::text::{Slug, TextError, UserName};
 
@@ -48,7 +48,35 @@ pub fn inbox_item(owner: &UserName, position: Position) -> String {
     format!("users/{owner}/inboxItems/{}-{}", position.index, position.ordinal)
 }
 
+/// Of a digest: it opens nothing.
+pub fn session(token: TokenDigest) -> String {
+    token.0.iter().fold("sessions/".to_owned(), |name, byte| format!("{name}{byte:02x}"))
+}
+
+/// In place of a name to whoever is not to see names.
+pub fn person(id: UserId) -> String {
+    format!("people/{}", id.0)
+}
+
+pub fn audit_event(position: Position) -> String {
+    format!("auditEvents/{}-{}", position.index, position.ordinal)
+}
+
 // === From the wire ===
+
+pub fn parse_session(field: &str, name: &str) -> Result<TokenDigest, Invalid> {
+    let digest = |digits: &str| {
+        let bytes = digits.as_bytes();
+        if bytes.len() != 32 || !bytes.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return None;
+        }
+        Some(TokenDigest(u128::from_str_radix(digits, 16).ok()?.to_be_bytes()))
+    };
+    match parts(name).as_slice() {
+        ["sessions", digits] if let Some(token) = digest(digits) => Ok(token),
+        _ => Err(not_a(field, name, "a session", "sessions/00112233445566778899aabbccddeeff")),
+    }
+}
 
 pub fn parse_branch(field: &str, name: &str) -> Result<Slug, Invalid> {
     match parts(name).as_slice() {
@@ -155,6 +183,9 @@ mod tests {
         assert_eq!(seat(&r101.branch, &r101.seat), "branches/main/seats/r-101");
         assert_eq!(parse_area("area", &area(&slug("main"), &slug("hall"))), Ok((slug("main"), slug("hall"))));
         assert_eq!(parse_reservation("name", &reservation(ClaimId(17))), Ok(ClaimId(17)));
+        let token = TokenDigest([0x0a; 16]);
+        assert_eq!(parse_session("name", &session(token)), Ok(token));
+        assert!(parse_session("name", "sessions/0A").is_err());
         let position = Position { index: 1207, ordinal: 3 };
         assert_eq!(parse_message("name", &message(position)), Ok(position));
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use carrel_domain::catalog::Fault;
 use carrel_domain::claim::StateName;
-use carrel_domain::explain::Explanation;
+use carrel_domain::explain::{Alternative, Explanation};
 use carrel_domain::query::SeatView;
 use carrel_domain::refusal::Refusal;
 use carrel_domain::time::Interval;
@@ -139,10 +139,9 @@ pub fn to_status(refusal: Refusal) -> Status {
 pub fn unmet(refusal: Refusal, interval: Option<Interval>, explanation: &Explanation) -> Status {
     let Explanation { failing, alternatives } = explanation;
     let mut no = explained(refusal);
-    let others = failing.iter().filter(|&&other| other != refusal);
-    no.rules = std::iter::once(&refusal).chain(others).map(|&refusal| failing_rule(refusal)).collect();
-    let free: Vec<&SeatView> =
-        alternatives.iter().filter(|other| Some(other.interval) == interval).map(|other| &other.seat).collect();
+    no.rules = failing_rules(refusal, failing);
+    let is_for_one = |other: &&Alternative| Some(other.interval) == interval && other.group.is_empty();
+    let free: Vec<&SeatView> = alternatives.iter().filter(is_for_one).map(|other| &other.seat).collect();
     if refusal == Refusal::SeatTaken && !free.is_empty() {
         let labels: Vec<&str> = free.iter().map(|seat| seat.label.as_str()).collect();
         no.message = format!("the seat is taken for this time; free instead: {}", labels.join(", "));
@@ -152,6 +151,13 @@ pub fn unmet(refusal: Refusal, interval: Option<Interval>, explanation: &Explana
         alternatives: alternatives.iter().map(reply::alternative).collect(),
     };
     no.into_status()
+}
+
+/// The refusal first, then whatever else stands against what was wished for.
+#[must_use]
+pub fn failing_rules(refusal: Refusal, failing: &[Refusal]) -> Vec<v1::FailingRule> {
+    let others = failing.iter().filter(|&&other| other != refusal);
+    std::iter::once(&refusal).chain(others).map(|&refusal| failing_rule(refusal)).collect()
 }
 
 /// A refusal as one of several.
@@ -463,6 +469,9 @@ fn explained(refusal: Refusal) -> No {
         )
         .with("rule", "max_blocks")
         .with("max", max),
+        Refusal::SessionNotFound => {
+            No::new(NotFound, "SESSION_NOT_FOUND", "you have no such session: it has ended, or never was")
+        }
     }
 }
 
@@ -692,6 +701,13 @@ pub fn items_let_go(from_here: &str) -> Status {
     let message = "this token is too old: the oldest of what came after it made room for newer things; start again \
                    without a token, or with the one in resume_token";
     No::new(Code::OutOfRange, "RESUME_TOKEN_EXPIRED", message).with("resume_token", from_here).into_status()
+}
+
+/// The token is of before what this node remembers of a seat map.
+#[must_use]
+pub fn changes_let_go() -> Status {
+    let message = "what has changed since this token is not kept any more: start again without one";
+    No::new(Code::OutOfRange, "RESUME_TOKEN_EXPIRED", message).into_status()
 }
 
 /// The token says nothing in this cluster's history: what followed it cannot be told.

@@ -5,10 +5,10 @@ use std::ops::RangeInclusive;
 use carrel_domain::account::{Role, Strike};
 use carrel_domain::claim::{Origin, StateName};
 use carrel_domain::explain::Alternative;
-use carrel_domain::id::Position;
+use carrel_domain::id::{Position, TokenDigest};
 use carrel_domain::query::{
     AreaView, BranchView, ClaimView, ConversationView, Export, ItemSubject, ItemView, MessageView, SeatTimetable,
-    SeatView, UserView, WaitView,
+    SeatView, SessionView, UserView, WaitView,
 };
 use carrel_domain::quota::{Quotas, Usage};
 use carrel_domain::refusal::Refusal;
@@ -18,10 +18,10 @@ use carrel_domain::text::{Slug, Title, UserName};
 use carrel_domain::waitlist::WaitState;
 use carrel_proto::v1;
 
-use crate::convert::names;
 use crate::convert::refusal::failing_rule;
 use crate::convert::time::{to_interval, to_timestamp};
 use crate::convert::token::ResumeToken;
+use crate::convert::{audit, names};
 
 /// What is said of the entry that decided an answer.
 #[must_use]
@@ -214,8 +214,12 @@ pub fn wait(view: &WaitView, place_in_line: Option<RangeInclusive<u32>>) -> v1::
 
 #[must_use]
 pub fn alternative(alternative: &Alternative) -> v1::Alternative {
-    let Alternative { seat: view, interval } = alternative;
-    v1::Alternative { seat: Some(seat(view)), interval: Some(to_interval(*interval)) }
+    let Alternative { seat: view, interval, group } = alternative;
+    v1::Alternative {
+        seat: Some(seat(view)),
+        interval: Some(to_interval(*interval)),
+        group_seats: group.iter().map(seat).collect(),
+    }
 }
 
 #[must_use]
@@ -225,7 +229,7 @@ pub fn outcome(outcome: &Result<ClaimView, Refusal>) -> v1::batch_create_reserva
         Ok(view) => One::Reservation(reservation(view)),
         Err(refusal) => One::Refusal(failing_rule(*refusal)),
     };
-    v1::batch_create_reservations_response::Outcome { outcome: Some(outcome) }
+    v1::batch_create_reservations_response::Outcome { outcome: Some(outcome), ..Default::default() }
 }
 
 #[must_use]
@@ -278,8 +282,21 @@ pub fn strike(strike: &Strike) -> v1::Strike {
 /// Everything about a person, as they are told it.
 #[must_use]
 pub fn export(export: &Export, lineage: u32) -> v1::ExportMyDataResponse {
-    let Export { user: view, needs_accessible, read_up_to: _, sessions, strikes, claims, waits, inbox, messages } =
-        export;
+    let Export {
+        user: view,
+        needs_accessible,
+        read_up_to: _,
+        sessions,
+        strikes,
+        claims,
+        waits,
+        inbox,
+        messages,
+        blocks,
+        follows,
+        has_calendar_feed,
+        audit,
+    } = export;
     v1::ExportMyDataResponse {
         user: Some(user(view)),
         needs_accessible: *needs_accessible,
@@ -289,6 +306,21 @@ pub fn export(export: &Export, lineage: u32) -> v1::ExportMyDataResponse {
         waitlist_entries: waits.iter().map(|view| wait(view, None)).collect(),
         inbox_items: inbox.iter().map(|item| inbox_item(item, &view.name, lineage)).collect(),
         messages: messages.iter().map(message).collect(),
+        blocked_users: blocks.iter().map(names::user).collect(),
+        followed_branches: follows.iter().map(names::branch).collect(),
+        has_calendar_feed: *has_calendar_feed,
+        audit_events: audit.iter().map(audit::event).collect(),
+    }
+}
+
+/// A log-in, as its owner sees it from the session that asks.
+#[must_use]
+pub fn session(view: &SessionView, own: TokenDigest) -> v1::Session {
+    v1::Session {
+        name: names::session(view.session),
+        create_time: Some(to_timestamp(view.created_at)),
+        expire_time: Some(to_timestamp(view.expires_at)),
+        current: view.session == own,
     }
 }
 

@@ -4,8 +4,9 @@ use carrel_domain::refusal::Refusal;
 use carrel_domain::request::{Action, Caller};
 use carrel_proto::v1::auth_service_server::AuthService;
 use carrel_proto::v1::{
-    GetSessionRequest, GetSessionResponse, LoginRequest, LoginResponse, LogoutRequest, LogoutResponse, RegisterRequest,
-    RegisterResponse,
+    ChangePasswordRequest, ChangePasswordResponse, GetSessionRequest, GetSessionResponse, ListSessionsRequest,
+    ListSessionsResponse, LoginRequest, LoginResponse, LogoutRequest, LogoutResponse, RegisterRequest,
+    RegisterResponse, RevokeSessionRequest, RevokeSessionResponse,
 };
 use tonic::{Request, Response, Status};
 
@@ -69,6 +70,50 @@ impl<L: Library> AuthService for Auth<L> {
         let call = Call::of_session(request)?;
         let done = self.0.write(&call, Action::EndSession).await?;
         Ok(Response::new(LogoutResponse { commit: done.commit }))
+    }
+
+    /// By whoever has the session and knows the password besides.
+    async fn change_password(
+        &self,
+        request: Request<ChangePasswordRequest>,
+    ) -> Result<Response<ChangePasswordResponse>, Status> {
+        let session = session::named_by(request.metadata())?;
+        let deadline = Deadline::of(&request);
+        let (password, new_password) = request::change_password(request.into_inner())?;
+        if password.len() > request::PASSWORD_BYTES_MAX {
+            return Err(credentials_invalid());
+        }
+        let view = self.0.library.read(Freshness::Linearizable).await?;
+        let viewer = view.viewer(session).map_err(to_status)?.user;
+        let old = view.credentials(&viewer.name).map(|credentials| credentials.password);
+        let is_right = self.0.passwords.verify(password, old.clone()).await?;
+        let old = old.filter(|_| is_right).ok_or_else(credentials_invalid)?;
+        let new = self.0.passwords.hash(new_password).await?;
+        let (caller, action) = (Caller::Session(session), Action::ChangePassword { old, new });
+        // Not recorded: what tells a repetition from another request would be a hash of secrets.
+        let entry = carrel_domain::request::Request { caller, retry: None, action };
+        let answer = self.0.library.write(entry, deadline.remaining()).await?;
+        let done = self.0.decided(answer).done().map_err(to_status)?;
+        Ok(Response::new(ChangePasswordResponse { commit: done.commit }))
+    }
+
+    async fn list_sessions(
+        &self,
+        request: Request<ListSessionsRequest>,
+    ) -> Result<Response<ListSessionsResponse>, Status> {
+        let session = session::named_by(request.metadata())?;
+        let (view, user) = self.0.read_as(session, request.into_inner().read).await?;
+        let sessions = view.sessions(user).iter().map(|view| reply::session(view, session)).collect();
+        Ok(Response::new(ListSessionsResponse { sessions }))
+    }
+
+    async fn revoke_session(
+        &self,
+        request: Request<RevokeSessionRequest>,
+    ) -> Result<Response<RevokeSessionResponse>, Status> {
+        let call = Call::of_session(request)?;
+        let done = self.0.write(&call, request::revoke_session(&call.message)?).await?;
+        Ok(Response::new(RevokeSessionResponse { commit: done.commit }))
     }
 
     async fn get_session(&self, request: Request<GetSessionRequest>) -> Result<Response<GetSessionResponse>, Status> {

@@ -141,6 +141,9 @@ mutations! {
     BlockUserRequest "carrel.v1.MessageService/BlockUser";
     UnblockUserRequest "carrel.v1.MessageService/UnblockUser";
     ReportMessageRequest "carrel.v1.MessageService/ReportMessage";
+    RevokeSessionRequest "carrel.v1.AuthService/RevokeSession";
+    UpdateNotificationPreferencesRequest "carrel.v1.InboxService/UpdateNotificationPreferences";
+    RevokeCalendarFeedRequest "carrel.v1.CalendarService/RevokeCalendarFeed";
 }
 
 /// None without a request id: then every repetition is a request of its own.

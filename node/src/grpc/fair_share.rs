@@ -41,7 +41,8 @@ const CALLERS_MAX: usize = 65_536;
 /// Looking for callers to forget takes a millisecond, so it is not done for every stranger.
 const FORGET_EVERY: Duration = Duration::from_millis(100);
 
-const LOG_INS: [&str; 2] = ["/carrel.v1.AuthService/Login", "/carrel.v1.AuthService/Register"];
+const LOG_INS: [&str; 3] =
+    ["/carrel.v1.AuthService/Login", "/carrel.v1.AuthService/Register", "/carrel.v1.AuthService/ChangePassword"];
 const STREAMS: [&str; 3] = [
     "/carrel.v1.InboxService/WatchInbox",
     "/carrel.v1.SeatService/WatchSeatMap",

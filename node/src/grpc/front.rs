@@ -206,6 +206,14 @@ impl Done {
         expected!(&self.reply, Reply::Claims(views) => views.iter().map(reply::outcome).collect())
     }
 
+    /// Of several wishes, why those were refused that were.
+    pub fn refusals(&self) -> Vec<Option<Refusal>> {
+        match &self.reply {
+            Reply::Claims(views) => views.iter().map(|view| view.as_ref().err().copied()).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     pub fn wait(&self) -> Result<&WaitView, Status> {
         expected!(&self.reply, Reply::Wait(view) => view)
     }

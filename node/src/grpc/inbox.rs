@@ -4,13 +4,15 @@ use carrel_domain::id::{Position, UserId};
 use carrel_domain::state::State;
 use carrel_proto::v1::inbox_service_server::InboxService;
 use carrel_proto::v1::{
-    AdvanceReadCursorRequest, AdvanceReadCursorResponse, ListInboxRequest, ListInboxResponse, WatchInboxRequest,
+    AdvanceReadCursorRequest, AdvanceReadCursorResponse, GetNotificationPreferencesRequest,
+    GetNotificationPreferencesResponse, ListInboxRequest, ListInboxResponse, NotificationPreferences,
+    UpdateNotificationPreferencesRequest, UpdateNotificationPreferencesResponse, WatchInboxRequest,
 };
 use tonic::{Request, Response, Status};
 
 use crate::convert::refusal::{items_let_go, resume_token_expired, to_status};
 use crate::convert::token::ResumeToken;
-use crate::convert::{reply, request};
+use crate::convert::{names, reply, request};
 use crate::grpc::call::Call;
 use crate::grpc::front::Front;
 use crate::grpc::library::Library;
@@ -70,6 +72,26 @@ impl<L: Library> InboxService for Inbox<L> {
         let cursor = after.map_or_else(|| view.read_up_to(user.id), |token| token.position);
         let (front, patience, let_go) = (self.front.clone(), self.patience, view.let_go_up_to(user.id));
         Ok(Response::new(InboxWatch { front, patience, session, user, cursor, let_go }.begin(view)))
+    }
+
+    async fn get_notification_preferences(
+        &self,
+        request: Request<GetNotificationPreferencesRequest>,
+    ) -> Result<Response<GetNotificationPreferencesResponse>, Status> {
+        let session = session::named_by(request.metadata())?;
+        let (view, user) = self.front.read_as(session, request.into_inner().read).await?;
+        let followed_branches = view.followed(user).iter().map(names::branch).collect();
+        let preferences = Some(NotificationPreferences { followed_branches });
+        Ok(Response::new(GetNotificationPreferencesResponse { preferences }))
+    }
+
+    async fn update_notification_preferences(
+        &self,
+        request: Request<UpdateNotificationPreferencesRequest>,
+    ) -> Result<Response<UpdateNotificationPreferencesResponse>, Status> {
+        let call = Call::of_session(request)?;
+        let done = self.front.write(&call, request::update_notification_preferences(&call.message)?).await?;
+        Ok(Response::new(UpdateNotificationPreferencesResponse { commit: done.commit }))
     }
 
     async fn advance_read_cursor(

@@ -21,6 +21,8 @@ pub mod inbox;
 pub mod watch;
 pub mod messages;
 pub mod reports;
+pub mod audit;
+pub mod calendars;
 pub mod cluster;
 pub mod projection;
 mod cluster_watch;

@@ -8,6 +8,7 @@ use carrel_domain::refusal::Refusal;
 use carrel_domain::request::{Action, SeatName, Wish};
 use carrel_domain::state::State;
 use carrel_domain::time::Interval;
+use carrel_proto::v1::batch_create_reservations_response;
 use carrel_proto::v1::reservation_service_server::ReservationService;
 use carrel_proto::v1::{
     BatchCreateReservationsRequest, BatchCreateReservationsResponse, CancelReservationRequest,
@@ -21,14 +22,16 @@ use carrel_proto::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::convert::refusal::{history_unavailable, to_status};
+use crate::convert::refusal::{failing_rules, history_unavailable, to_status};
 use crate::convert::request::Exchange;
 use crate::convert::token::{ListKey, page_cursor, page_token};
 use crate::convert::{names, presence_code, reply, request};
 use crate::grpc::call::{Call, Mutation};
+use crate::grpc::explaining;
 use crate::grpc::front::{Done, Front};
 use crate::grpc::library::Library;
 use crate::grpc::session;
+use crate::replica::Freshness;
 
 #[derive(Debug)]
 pub struct Reservations<L>(pub Front<L>);
@@ -83,7 +86,15 @@ impl<L: Library> ReservationService for Reservations<L> {
         request: Request<CreateGroupReservationRequest>,
     ) -> Result<Response<CreateGroupReservationResponse>, Status> {
         let call = Call::of_session(request)?;
-        let done = self.0.write(&call, request::create_group_reservation(&call.message)?).await?;
+        let (seats, interval) = request::create_group_reservation(&call.message)?;
+        let decision = self.0.ask(&call, Action::ReserveGroup { seats: seats.clone(), interval }).await?;
+        let done = match decision.granted() {
+            Ok(done) => done,
+            Err(refused) => {
+                let why = |view: &State, user| view.explain_group(user, &seats, interval);
+                return Err(self.0.unmet(&call, refused, Some(interval), why).await);
+            }
+        };
         Ok(Response::new(CreateGroupReservationResponse { reservations: done.reservations()?, commit: done.commit }))
     }
 
@@ -92,8 +103,11 @@ impl<L: Library> ReservationService for Reservations<L> {
         request: Request<BatchCreateReservationsRequest>,
     ) -> Result<Response<BatchCreateReservationsResponse>, Status> {
         let call = Call::of_session(request)?;
-        let done = self.0.write(&call, request::batch_create_reservations(&call.message)?).await?;
-        Ok(Response::new(BatchCreateReservationsResponse { outcomes: done.outcomes()?, commit: done.commit }))
+        let wishes = request::batch_create_reservations(&call.message)?;
+        let done = self.0.write(&call, Action::ReserveMany { wishes: wishes.clone() }).await?;
+        let mut outcomes = done.outcomes()?;
+        self.explain_refused(&call, &wishes, &done, &mut outcomes).await;
+        Ok(Response::new(BatchCreateReservationsResponse { outcomes, commit: done.commit }))
     }
 
     async fn get_reservation(
@@ -276,6 +290,29 @@ impl<L: Library> Reservations<L> {
                 let why = |view: &State, user| view.explain(user, wish);
                 Err(self.0.unmet(call, refused, Some(wish.interval), why).await)
             }
+        }
+    }
+
+    /// Says of each wish that was refused what else stands against it, and what could be had instead: as far as there is
+    /// time, and as things are with the others granted.
+    async fn explain_refused<M: Mutation>(
+        &self,
+        call: &Call<M>,
+        wishes: &[Wish],
+        done: &Done,
+        outcomes: &mut [batch_create_reservations_response::Outcome],
+    ) {
+        let refusals = done.refusals();
+        let Some(session) = call.session().filter(|_| refusals.iter().any(Option::is_some)) else { return };
+        let lineage = self.0.library.lineage();
+        let freshness = done.index.map_or(Freshness::Linearizable, |index| Freshness::AtLeast { lineage, index });
+        let Ok(view) = self.0.library.read(freshness).await else { return };
+        let Ok(user) = view.session_user(session) else { return };
+        for ((wish, outcome), refusal) in wishes.iter().zip(outcomes).zip(refusals) {
+            let Some(refusal) = refusal else { continue };
+            let Some(Ok(explanation)) = explaining::explain(|| view.explain(user, wish)) else { continue };
+            outcome.rules = failing_rules(refusal, &explanation.failing);
+            outcome.alternatives = explanation.alternatives.iter().map(reply::alternative).collect();
         }
     }
 

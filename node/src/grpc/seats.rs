@@ -93,8 +93,9 @@ impl<L: Library> SeatService for Seats<L> {
         }
         let area = area.map(|area| names::area(&branch, &area));
         let (front, maps, patience) = (self.front.clone(), self.maps.clone(), self.patience);
-        let watch = SeatMapWatch { front, maps, patience, session, branch, area };
-        Ok(Response::new(watch.begin(&view).map_err(to_status)?))
+        let after = after.map(|token| token.position.index);
+        let watch = SeatMapWatch { front, maps, patience, session, branch, area, after };
+        Ok(Response::new(watch.begin(&view)?))
     }
 
     async fn explain_availability(

@@ -7,7 +7,9 @@ use axum::extract::Request;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use carrel_proto::v1::audit_service_server::AuditServiceServer;
 use carrel_proto::v1::auth_service_server::AuthServiceServer;
+use carrel_proto::v1::calendar_service_server::CalendarServiceServer;
 use carrel_proto::v1::catalog_service_server::CatalogServiceServer;
 use carrel_proto::v1::inbox_service_server::InboxServiceServer;
 use carrel_proto::v1::message_service_server::MessageServiceServer;
@@ -28,8 +30,10 @@ use tonic_web::GrpcWebLayer;
 use tower::Service;
 
 use crate::connections::Held;
+use crate::grpc::audit::Audit;
 use crate::grpc::auth::Auth;
 use crate::grpc::bounds::{self, CATALOG_BYTES_MAX, MESSAGE_BYTES_MAX};
+use crate::grpc::calendars::{self, Calendars};
 use crate::grpc::catalog::Catalog;
 use crate::grpc::fair_share::admit;
 use crate::grpc::front::Front;
@@ -64,6 +68,7 @@ const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 #[derive(Debug)]
 pub struct ClientPort {
     routes: Routes,
+    maps: SeatMaps,
     /// As health and reflection know them.
     names: Vec<&'static str>,
 }
@@ -84,16 +89,19 @@ impl ClientPort {
             };
         }
         let catalog = CatalogServiceServer::new(Catalog(front.clone())).max_decoding_message_size(CATALOG_BYTES_MAX);
-        Self { routes: Routes::default(), names: Vec::new() }
+        let maps = SeatMaps::default();
+        Self { routes: Routes::default(), maps: maps.clone(), names: Vec::new() }
             .with(small!(AuthServiceServer, Auth(front.clone())))
             .with(small!(UserServiceServer, Users(front.clone())))
             .with(catalog)
-            .with(small!(SeatServiceServer, Seats { front: front.clone(), maps: SeatMaps::default(), patience }))
+            .with(small!(SeatServiceServer, Seats { front: front.clone(), maps, patience }))
             .with(small!(ReservationServiceServer, Reservations(front.clone())))
             .with(small!(WaitlistServiceServer, Waitlist(front.clone())))
             .with(small!(InboxServiceServer, Inbox { front: front.clone(), patience }))
             .with(small!(MessageServiceServer, Messages(front.clone())))
             .with(small!(ReportServiceServer, Reports(front.clone())))
+            .with(small!(AuditServiceServer, Audit(front.clone())))
+            .with(small!(CalendarServiceServer, Calendars(front.clone())))
     }
 
     /// With one more service.
@@ -118,7 +126,7 @@ impl ClientPort {
         serving: watch::Receiver<bool>,
         cluster: ClusterSource,
     ) -> axum::Router {
-        let Self { routes, names } = self;
+        let Self { routes, maps, names } = self;
         let (reporter, health) = tonic_health::server::health_reporter();
         let mut reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(carrel_proto::DESCRIPTORS)
@@ -128,6 +136,7 @@ impl ClientPort {
             reflection = reflection.with_service_name(*name);
         }
         let reflection = reflection.build_v1().expect("the descriptors are made with the code");
+        tokio::spawn(maps.remember(front.library.clone(), front.draining.clone()));
         tokio::spawn(report_health(reporter, names, serving, front.draining.clone()));
         // Of the layers the last one sees a call first. Those inside of gRPC-web see its calls like any other.
         let grpc = routes
@@ -140,8 +149,10 @@ impl ClientPort {
             .layer(from_fn_with_state(front.clone(), admit))
             .layer(from_fn_with_state(metrics, measure))
             .layer(GrpcWebLayer::new());
-        let library = front.library.clone();
-        grpc.route("/", get(move || async move { page::overview(&library.view(), &cluster()) }))
+        let (library, calendars) = (front.library.clone(), front.library.clone());
+        let calendar = move |file, headers| calendars::file(calendars.clone(), file, headers);
+        grpc.route(calendars::PATH, get(calendar))
+            .route("/", get(move || async move { page::overview(&library.view(), &cluster()) }))
             .route(page::STYLE_PATH, get(page::style))
             .fallback(elsewhere)
     }

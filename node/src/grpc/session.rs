@@ -28,6 +28,13 @@ impl SessionToken {
         Ok(Self(bytes))
     }
 
+    /// As [`SessionToken::to_text`] wrote it.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        matches!(URL_SAFE_NO_PAD.decode_slice(text, &mut bytes), Ok(32)).then_some(Self(bytes))
+    }
+
     #[must_use]
     pub fn to_text(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.0)
@@ -51,11 +58,7 @@ pub fn named_by(metadata: &MetadataMap) -> Result<TokenDigest, Status> {
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(refusal::malformed_session());
     }
-    let mut bytes = [0; 32];
-    match URL_SAFE_NO_PAD.decode_slice(token.trim(), &mut bytes) {
-        Ok(32) => Ok(SessionToken(bytes).digest()),
-        Ok(_) | Err(_) => Err(refusal::malformed_session()),
-    }
+    SessionToken::parse(token.trim()).map(|token| token.digest()).ok_or_else(refusal::malformed_session)
 }
 
 #[cfg(test)]

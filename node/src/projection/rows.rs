@@ -99,12 +99,15 @@ impl Changes {
                     rows_of(view, table).for_each(|row| self.put(table, row));
                 }
             }
-            Change::ItemAppended { stream: Stream::Everyone, position } => {
-                if let Some(announced) = view.announcement(*position) {
+            Change::ItemAppended {
+                stream: stream @ (Stream::Everyone | Stream::Branch(_) | Stream::Role(_)),
+                position,
+            } => {
+                if let Some(announced) = view.announcement(*stream, *position) {
                     self.put(Table::Announcements, announcement(&announced));
                 }
             }
-            Change::ItemRemoved { stream: Stream::Everyone, position } => {
+            Change::ItemRemoved { stream: Stream::Everyone | Stream::Branch(_) | Stream::Role(_), position } => {
                 let key = (number(position.index), i64::from(position.ordinal));
                 self.rows.entry(Table::Announcements).or_default().insert(key, None);
             }
@@ -113,6 +116,7 @@ impl Changes {
             Change::ItemAppended { stream: Stream::User(_), .. }
             | Change::ItemRemoved { stream: Stream::User(_), .. }
             | Change::Block { .. }
+            | Change::ReachChanged { .. }
             | Change::CalendarFilled { .. }
             | Change::PresenceKeySet { .. } => {}
         }
@@ -336,6 +340,7 @@ impl Place<'_> {
             Change::ItemRemoved { stream, position } => item("ITEM", *stream, *position, true),
             // Of whom is nobody's business.
             Change::Block { user, other: _, is_blocked } => ("BLOCK", user.0, json!({ "blocked": is_blocked })),
+            Change::ReachChanged { user } => ("REACH", user.0, json!({})),
             Change::Claim { before: _, after } => ("CLAIM", after.id.0, json!({})),
         };
         let state = match change {
@@ -369,7 +374,7 @@ fn item(
 ) -> (&'static str, u64, serde_json::Value) {
     let details = json!({ "entry": position.index, "ordinal": position.ordinal, "removed": removed });
     match stream {
-        Stream::Everyone => ("ANNOUNCEMENT", position.index, details),
+        Stream::Everyone | Stream::Branch(_) | Stream::Role(_) => ("ANNOUNCEMENT", position.index, details),
         Stream::User(user) => (subject, user.0, details),
     }
 }

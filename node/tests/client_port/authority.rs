@@ -218,6 +218,24 @@ fn questions() -> Vec<(&'static str, Vec<u8>)> {
         "UserService/SetUserRole" SetUserRoleRequest { name: zoe(), role: v1::Role::Patron.into() };
         "UserService/ExportMyData" ExportMyDataRequest {};
         "UserService/DeleteUser" DeleteUserRequest { name: zoe() };
+        "AuthService/ListSessions" ListSessionsRequest {};
+        "AuthService/RevokeSession" RevokeSessionRequest { name: format!("sessions/{:032x}", 7) };
+        "AuthService/ChangePassword" ChangePasswordRequest { password: PASSWORD.into(), new_password: PASSWORD.into() };
+        "InboxService/GetNotificationPreferences" GetNotificationPreferencesRequest {};
+        "InboxService/UpdateNotificationPreferences" UpdateNotificationPreferencesRequest {
+            preferences: Some(v1::NotificationPreferences { followed_branches: vec!["branches/main".into()] })
+        };
+        "MessageService/Broadcast" BroadcastRequest {
+            text: "hello".into(), audience: Some(v1::broadcast_request::Audience::Branch("branches/main".into()))
+        };
+        "MessageService/Broadcast" BroadcastRequest {
+            text: "hello".into(), audience: Some(v1::broadcast_request::Audience::Role(v1::Role::Patron.into()))
+        };
+        "AuditService/ListAuditEvents" ListAuditEventsRequest {};
+        "AuditService/ListAuditEvents" ListAuditEventsRequest { user: amy() };
+        "AuditService/ListAuditEvents" ListAuditEventsRequest { reservation: name() };
+        "CalendarService/CreateCalendarFeed" CreateCalendarFeedRequest {};
+        "CalendarService/RevokeCalendarFeed" RevokeCalendarFeedRequest {};
         "AuthService/Logout" LogoutRequest {};
     }
 }

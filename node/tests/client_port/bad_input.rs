@@ -118,7 +118,7 @@ async fn text_that_is_too_long_or_not_text() {
     assert_eq!(reason(call!(amy, MessageServiceClient, send_message, to_nobody)), "RECIPIENT_NOT_FOUND");
     let to_all = v1::SendMessageRequest { recipients: vec!["users/amy".into(); 17], ..letter("hello".into()) };
     assert_eq!(reason(call!(amy, MessageServiceClient, send_message, to_all)), "FIELD_INVALID");
-    let aloud = v1::BroadcastRequest { request_id: fresh_id(), text: "hello".into() };
+    let aloud = v1::BroadcastRequest { request_id: fresh_id(), text: "hello".into(), audience: None };
     assert_eq!(reason(call!(amy, MessageServiceClient, broadcast, aloud)), "NOT_PERMITTED");
 }
 

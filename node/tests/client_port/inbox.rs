@@ -71,7 +71,7 @@ async fn several_people_hear_one_announcement_each_once() {
     let house = House::open().await;
     let (admin, amy, ben) = (house.person("admin").await, house.newcomer("amy").await, house.newcomer("ben").await);
     let mut streams = [watch(&amy, "").await, watch(&ben, "").await];
-    let aloud = v1::BroadcastRequest { request_id: fresh_id(), text: "we close at eight".into() };
+    let aloud = v1::BroadcastRequest { request_id: fresh_id(), text: "we close at eight".into(), audience: None };
     call!(admin, MessageServiceClient, broadcast, aloud).expect("an announcement");
     for stream in &mut streams {
         assert_eq!(next(stream).await.0, "we close at eight");

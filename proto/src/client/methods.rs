@@ -1,10 +1,12 @@
 //! The methods of the services by name: each is [`Client::call`] with its request.
 
-use super::{Client, ClientError, InboxWatch};
+use super::{Client, ClientError, InboxWatch, SeatMapWatch};
 use crate::admin::v1 as admin;
 use crate::admin::v1::cluster_service_client::ClusterServiceClient;
 use crate::admin::v1::projection_service_client::ProjectionServiceClient;
+use crate::v1::audit_service_client::AuditServiceClient;
 use crate::v1::auth_service_client::AuthServiceClient;
+use crate::v1::calendar_service_client::CalendarServiceClient;
 use crate::v1::catalog_service_client::CatalogServiceClient;
 use crate::v1::inbox_service_client::InboxServiceClient;
 use crate::v1::message_service_client::MessageServiceClient;
@@ -40,6 +42,9 @@ methods! {
         login(v1::LoginRequest) -> v1::LoginResponse;
         logout(v1::LogoutRequest) -> v1::LogoutResponse;
         get_session(v1::GetSessionRequest) -> v1::GetSessionResponse;
+        change_password(v1::ChangePasswordRequest) -> v1::ChangePasswordResponse;
+        list_sessions(v1::ListSessionsRequest) -> v1::ListSessionsResponse;
+        revoke_session(v1::RevokeSessionRequest) -> v1::RevokeSessionResponse;
     }
     UserServiceClient {
         list_users(v1::ListUsersRequest) -> v1::ListUsersResponse;
@@ -95,6 +100,15 @@ methods! {
     InboxServiceClient {
         list_inbox(v1::ListInboxRequest) -> v1::ListInboxResponse;
         advance_read_cursor(v1::AdvanceReadCursorRequest) -> v1::AdvanceReadCursorResponse;
+        get_notification_preferences(v1::GetNotificationPreferencesRequest) -> v1::GetNotificationPreferencesResponse;
+        update_notification_preferences(v1::UpdateNotificationPreferencesRequest) -> v1::UpdateNotificationPreferencesResponse;
+    }
+    AuditServiceClient {
+        list_audit_events(v1::ListAuditEventsRequest) -> v1::ListAuditEventsResponse;
+    }
+    CalendarServiceClient {
+        create_calendar_feed(v1::CreateCalendarFeedRequest) -> v1::CreateCalendarFeedResponse;
+        revoke_calendar_feed(v1::RevokeCalendarFeedRequest) -> v1::RevokeCalendarFeedResponse;
     }
     MessageServiceClient {
         send_message(v1::SendMessageRequest) -> v1::SendMessageResponse;
@@ -135,5 +149,10 @@ impl Client {
     /// Follows the inbox of the session, after a token or, without one, from the first unread item.
     pub fn watch_inbox(&self, after: impl Into<String>) -> InboxWatch {
         InboxWatch::new(self.clone(), after.into())
+    }
+
+    /// Follows the seats of a branch or an area, after a token or, without one, from how they are.
+    pub fn watch_seat_map(&self, request: v1::WatchSeatMapRequest) -> SeatMapWatch {
+        SeatMapWatch::new(self.clone(), request)
     }
 }

@@ -12,13 +12,13 @@ use crate::v1::watch_inbox_response::Event;
 use crate::v1::{WatchInboxRequest, WatchInboxResponse};
 
 /// A node sends a bookmark at least every 15 s; one that is silent for longer, with some slack, is gone.
-const LONGEST_SILENCE: Duration = Duration::from_secs(25);
+pub(super) const LONGEST_SILENCE: Duration = Duration::from_secs(25);
 /// A stream that lived this long ends the outage before it even if nothing was sent: there may be nothing to send.
-const SETTLED: Duration = Duration::from_secs(1);
+pub(super) const SETTLED: Duration = Duration::from_secs(1);
 /// How long a node that is leaving is left alone.
-const DRAINING_REST: Duration = Duration::from_secs(1);
+pub(super) const DRAINING_REST: Duration = Duration::from_secs(1);
 /// How long a node that ended a stream without saying why is left alone.
-const ENDED_REST: Duration = Duration::from_millis(50);
+pub(super) const ENDED_REST: Duration = Duration::from_millis(50);
 
 /// One inbox, item by item, in log order, none lost without a word and none twice.
 #[derive(Debug)]
@@ -151,13 +151,13 @@ impl InboxWatch {
 }
 
 /// As for a call, but a reader that was too slow resumes where it was.
-fn judge_stream(status: tonic::Status) -> Verdict {
+pub(super) fn judge_stream(status: tonic::Status) -> Verdict {
     match judge(status) {
         Verdict::Refused(refusal) if refusal.reason == "SLOW_CONSUMER" => not_now(&refusal.message, ENDED_REST),
         verdict => verdict,
     }
 }
 
-fn not_now(text: &str, wait: Duration) -> Verdict {
+pub(super) fn not_now(text: &str, wait: Duration) -> Verdict {
     Verdict::NotNow(Trouble { text: text.to_owned(), in_doubt: false }, wait)
 }

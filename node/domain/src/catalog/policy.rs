@@ -17,7 +17,7 @@ pub struct Policy {
     pub staff_window_days: u32,
     /// How long before its start a booking is made at the latest; 0: the slot now running may be booked.
     pub notice_minutes: u32,
-    /// Kept free between two claims that are still to come.
+    /// Kept free between two claims, and after somebody has left.
     pub buffer_minutes: u32,
     /// Until so long before the start, accessible seats are kept for those who need one; 0: they never are.
     pub accessible_minutes: u32,

@@ -89,6 +89,7 @@ pub(super) fn deadlines_belong_to_the_living(state: &State, found: &mut Vec<Stri
     }
     expected.extend(state.waitlist.waits.values().map(|wait| (wait.due_at(), Due::Wait(wait.id))));
     expected.extend(state.accounts.sessions.iter().map(|(&token, session)| (session.expires_at, Due::Session(token))));
+    expected.extend(state.claims.resting.iter().map(|(&seat, &until)| (until, Due::Rest(seat))));
     let users = state.accounts.users.iter().flatten();
     let suspended = users.filter_map(|user| Some((user.suspended_until?, Due::Suspension(user.id))));
     expected.extend(suspended);

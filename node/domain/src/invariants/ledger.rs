@@ -40,7 +40,8 @@ impl Ledger {
                 | Change::ReadUpTo { .. }
                 | Change::ItemAppended { .. }
                 | Change::ItemRemoved { .. }
-                | Change::Block { .. } => true,
+                | Change::Block { .. }
+                | Change::ReachChanged { .. } => true,
             };
             if !fits {
                 self.wrong.push(format!("{change:?}, for {cause:?}, does not follow from what was told before"));

@@ -23,14 +23,23 @@ pub(super) fn streams_are_counted(state: &State, found: &mut Vec<String>) {
     if !state.inbox.by_age.iter().copied().eq(by_age) {
         found.push("items by age are not the items".to_owned());
     }
-    let announced = state.inbox.of(Stream::Everyone, Position::default()).map(|(position, _)| position);
-    if !state.inbox.announced.iter().copied().eq(announced) {
-        found.push("announcements in order are not the announcements".to_owned());
-    }
     let of = |stream| counts.get(&stream).copied().unwrap_or(0);
-    if state.inbox.everyone_count != of(Stream::Everyone) {
-        found.push(format!("{} announcements, not {}", state.inbox.everyone_count, of(Stream::Everyone)));
+    let audiences = counts.keys().filter(|stream| !matches!(stream, Stream::User(_)));
+    if !state.inbox.announced.keys().eq(audiences) {
+        found.push("audiences are not those to whom something was said".to_owned());
     }
+    for (stream, announced) in &state.inbox.announced {
+        let positions = state.inbox.of(*stream, Position::default()).map(|(position, _)| position);
+        if !announced.iter().copied().eq(positions) {
+            found.push(format!("announcements to {stream:?} in order are not the announcements"));
+        }
+    }
+    let feeds = state.reaches.iter().filter_map(|(user, reach)| Some((reach.feed?, *user)));
+    if state.feeds.iter().map(|(token, user)| (*token, *user)).collect::<BTreeSet<_>>() != feeds.collect() {
+        found.push("addresses of calendars do not lead to their owners".to_owned());
+    }
+    let strangers = state.reaches.keys().filter(|user| state.accounts.user(**user).is_none());
+    found.extend(strangers.map(|user| format!("{user:?} is gone and follows something")));
     for user in state.accounts.users.iter().flatten() {
         if user.item_count != of(Stream::User(user.id)) {
             found.push(format!("{:?} has {} items, not {}", user.id, user.item_count, of(Stream::User(user.id))));
@@ -52,12 +61,13 @@ pub(super) fn streams_are_counted(state: &State, found: &mut Vec<String>) {
 
 pub(super) fn unread_is_a_recount(state: &State, found: &mut Vec<String>) {
     for user in state.accounts.users.iter().flatten() {
+        let heard: BTreeMap<Stream, Position> = state.heard_by(user).collect();
         let unread = state.inbox.items.iter().filter(|((stream, position), item)| {
             let is_sent = matches!(&item.kind, ItemKind::Message { sender, recipients, .. }
                 if *sender == user.id && !recipients.contains(&user.id));
             let is_theirs = match stream {
                 Stream::User(other) => *other == user.id,
-                Stream::Everyone => position.index > user.created.index,
+                audience => heard.get(audience).is_some_and(|since| position > since),
             };
             let is_tombstone = matches!(item.kind, ItemKind::Unsent { .. });
             is_theirs && !is_sent && !is_tombstone && *position > user.read_up_to

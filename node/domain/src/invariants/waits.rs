@@ -131,6 +131,7 @@ pub fn passed_over(state: &State, events: &[Event]) -> Vec<String> {
             let could_have = state.stays_of(front, seat.area, state.at.time).into_iter().find(|&stay| {
                 let kept = state.with_buffer(claim.seat, stay);
                 overlapping(state.claims.book(claim.seat), kept, Some(claim.id)).is_none()
+                    && !state.is_resting(claim.seat, stay, state.at.time)
                     && state.is_wanted(front, claim.seat, stay)
             });
             if let (true, Some(stay)) = (is_among, could_have) {

@@ -1,12 +1,13 @@
 //! Everything that is kept about one person, for them to take away.
 
-use crate::account::Strike;
+use crate::account::{SESSION_DAYS, Session, Strike};
 use crate::claim::Claim;
-use crate::id::{Position, UserId};
-use crate::query::{ClaimView, ItemView, MessageView, UserView, WaitView};
+use crate::id::{Position, TokenDigest, UserId};
+use crate::query::{AuditSearch, AuditView, ClaimView, ItemView, MessageView, UserView, WaitView};
 use crate::refusal::Refusal;
 use crate::state::State;
-use crate::time::Timestamp;
+use crate::text::{Slug, UserName};
+use crate::time::{DAY_US, Timestamp};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Export {
@@ -21,22 +22,46 @@ pub struct Export {
     pub inbox: Vec<ItemView>,
     /// Also those that they sent.
     pub messages: Vec<MessageView>,
+    pub blocks: Vec<UserName>,
+    /// Branches whose announcements they hear.
+    pub follows: Vec<Slug>,
+    pub has_calendar_feed: bool,
+    /// What is remembered of changes that concern them, as they are told it; the newest of as many as a page has.
+    pub audit: Vec<AuditView>,
 }
 
-/// A log-in, without what it is recognised by.
+/// Entries of the audit in one export: with all the rest it fits into an answer.
+const AUDIT_MAX: usize = 5_000;
+
+/// A log-in. The token is nowhere in the state, and its digest opens nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionView {
+    pub session: TokenDigest,
+    pub created_at: Timestamp,
     pub expires_at: Timestamp,
 }
 
 impl State {
+    /// Where somebody is logged in, oldest first.
+    #[must_use]
+    pub fn sessions(&self, viewer: UserId) -> Vec<SessionView> {
+        let tokens = self.accounts.user(viewer).map_or(&[][..], |user| user.sessions.as_slice());
+        let open = tokens.iter().filter_map(|token| Some((*token, self.accounts.sessions.get(token)?)));
+        let view = |(session, kept): (TokenDigest, &Session)| SessionView {
+            session,
+            created_at: kept.expires_at.plus_us(-SESSION_DAYS * DAY_US),
+            expires_at: kept.expires_at,
+        };
+        open.map(view).collect()
+    }
+
     /// # Errors
     /// If there is no such person any more.
     pub fn export(&self, viewer: UserId) -> Result<Export, Refusal> {
         let user = self.accounts.user(viewer).ok_or(Refusal::UserNotFound)?;
-        let sessions = user.sessions.iter().filter_map(|token| self.accounts.sessions.get(token));
-        let sessions = sessions.map(|session| SessionView { expires_at: session.expires_at }).collect();
+        let sessions = self.sessions(viewer);
         let everything = |_: &Claim| true;
+        let own_audit = AuditSearch { user: Some(user.name.clone()), limit: AUDIT_MAX, ..AuditSearch::default() };
         let mut claims = self.reservations(viewer, everything, None, usize::MAX).items;
         claims.reverse();
         Ok(Export {
@@ -49,6 +74,10 @@ impl State {
             waits: self.waits(viewer, None, usize::MAX).items,
             inbox: self.inbox(viewer, Position::default(), usize::MAX).items,
             messages: self.messages(viewer, None, Position::default(), usize::MAX).items,
+            blocks: self.blocks(viewer),
+            follows: self.followed(viewer),
+            has_calendar_feed: self.has_calendar_feed(viewer),
+            audit: self.audit(viewer, &own_audit)?.entries,
         })
     }
 }

@@ -17,7 +17,9 @@ mod seats;
 mod own;
 mod export;
 mod record;
+mod audit;
 
+pub use audit::{AuditActor, AuditPage, AuditPerson, AuditSearch, AuditView};
 pub use export::{Export, SessionView};
 pub use record::Announcement;
 

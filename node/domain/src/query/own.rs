@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use crate::account::{Role, Strike, User};
+use crate::account::{Role, Strike};
 use crate::claim::Claim;
 use crate::id::{BranchId, ClaimId, Position, UserId, WaitId};
 use crate::inbox::{Item, ItemKind, Stream};
@@ -139,9 +139,9 @@ impl State {
     pub fn let_go_up_to(&self, viewer: UserId) -> Position {
         let Some(user) = self.accounts.user(viewer) else { return Position::default() };
         let of = |stream| self.inbox.let_go.get(&stream).copied().unwrap_or_default();
-        let concerns = |position: &Position| position.index > user.created.index;
-        let announced = Some(of(Stream::Everyone)).filter(concerns).unwrap_or_default();
-        announced.max(of(Stream::User(viewer)))
+        let announced = self.heard_by(user).map(|(stream, since)| (of(stream), since));
+        let concerning = announced.filter(|(let_go, since)| let_go > since).map(|(let_go, _)| let_go);
+        concerning.fold(of(Stream::User(viewer)), Position::max)
     }
 
     #[must_use]
@@ -152,31 +152,27 @@ impl State {
     #[must_use]
     pub fn unread_count(&self, viewer: UserId) -> u32 {
         let Some(user) = self.accounts.user(viewer) else { return 0 };
-        let since = user.read_up_to.max(Position::end_of(user.created.index));
-        self.inbox.unread_of(viewer) + self.inbox.announced_after(since) as u32
+        let announced = self.heard_by(user);
+        let unread = announced.map(|(stream, since)| self.inbox.announced_after(stream, since.max(user.read_up_to)));
+        self.inbox.unread_of(viewer) + unread.sum::<usize>() as u32
     }
 
-    /// Both streams of a person, merged in log order.
-    fn inbox_items(&self, viewer: UserId, after: Position) -> impl Iterator<Item = (Position, &Arc<Item>)> {
+    /// The streams that a person hears, merged in log order, without copies of what they sent to others.
+    pub(crate) fn inbox_items(&self, viewer: UserId, after: Position) -> impl Iterator<Item = (Position, &Arc<Item>)> {
         let user = self.accounts.user(viewer);
-        let mut own = user.into_iter().flat_map(move |user| self.own_items(user, after)).peekable();
-        let mut all = user.into_iter().flat_map(move |user| self.announcements(user, after)).peekable();
-        std::iter::from_fn(move || match (own.peek(), all.peek()) {
-            (Some((own_position, _)), Some((position, _))) if position < own_position => all.next(),
-            (None, _) => all.next(),
-            (Some(_), _) => own.next(),
+        let own = user.map(|user| (Stream::User(user.id), Position::default()));
+        let heard = own.into_iter().chain(user.into_iter().flat_map(|user| self.heard_by(user)));
+        let mut sources: Vec<_> = heard
+            .map(|(stream, since)| {
+                let items = self.inbox.of(stream, after.max(since));
+                items.filter(move |(_, item)| item.is_shown_in(stream)).peekable()
+            })
+            .collect();
+        std::iter::from_fn(move || {
+            let heads = sources.iter_mut().enumerate().filter_map(|(place, items)| Some((items.peek()?.0, place)));
+            let (_, earliest) = heads.min()?;
+            sources[earliest].next()
         })
-    }
-
-    /// Without copies of what they sent to others.
-    fn own_items(&self, user: &User, after: Position) -> impl Iterator<Item = (Position, &Arc<Item>)> {
-        let stream = Stream::User(user.id);
-        self.inbox.of(stream, after).filter(move |(_, item)| item.is_shown_in(stream))
-    }
-
-    /// Since the account was made.
-    fn announcements(&self, user: &User, after: Position) -> impl Iterator<Item = (Position, &Arc<Item>)> {
-        self.inbox.of(Stream::Everyone, after.max(Position::end_of(user.created.index)))
     }
 
     /// Messages with one person or with all, oldest first.
@@ -338,7 +334,8 @@ impl State {
             let range = (stream, Position::default())..=(stream, Position::end_of(u64::MAX));
             self.inbox.items.range(range).next_back().map(|((_, position), _)| *position).unwrap_or_default()
         };
-        newest(Stream::Everyone).max(newest(Stream::User(viewer)))
+        let heard = self.accounts.user(viewer).into_iter().flat_map(|user| self.heard_by(user));
+        heard.map(|(stream, _)| newest(stream)).fold(newest(Stream::User(viewer)), Position::max)
     }
 }
 

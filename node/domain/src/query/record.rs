@@ -62,14 +62,19 @@ impl State {
     }
 
     pub fn every_announcement(&self) -> impl Iterator<Item = Announcement> {
-        let items = self.inbox.of(Stream::Everyone, Position::default());
-        items.filter_map(|(position, item)| announcement(position, item))
+        let streams = self.inbox.announced.keys().copied();
+        let mut all: Vec<_> = streams
+            .flat_map(|stream| self.inbox.of(stream, Position::default()))
+            .filter_map(|(position, item)| announcement(position, item))
+            .collect();
+        all.sort_unstable_by_key(|announced| announced.position);
+        all.into_iter()
     }
 
     /// None: it was taken back, or others have taken its place.
     #[must_use]
-    pub fn announcement(&self, position: Position) -> Option<Announcement> {
-        announcement(position, self.inbox.items.get(&(Stream::Everyone, position))?)
+    pub fn announcement(&self, stream: Stream, position: Position) -> Option<Announcement> {
+        announcement(position, self.inbox.items.get(&(stream, position))?)
     }
 
     fn people(&self) -> impl Iterator<Item = &User> {

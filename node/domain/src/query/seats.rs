@@ -30,7 +30,9 @@ impl State {
         let area_view = |area_id: AreaId| {
             let area = self.catalog.area(area_id);
             let is_open = self.is_open_at(id, area_id, now);
-            let is_free = |seat: &&SeatId| !self.is_taken_at(**seat, now);
+            let is_free = |seat: &&SeatId| {
+                !self.is_taken_at(**seat, now) && self.claims.resting.get(*seat).is_none_or(|&until| until <= now)
+            };
             AreaView {
                 slug: area.slug.clone(),
                 title: area.title.clone(),
@@ -204,6 +206,10 @@ impl State {
 
     /// Until when somebody could have the seat from `from` on, `from` if it is taken, or about to be.
     fn free_until(&self, seat: SeatId, from: Timestamp, open_until: Timestamp) -> Timestamp {
+        let is_resting = self.claims.resting.get(&seat).is_some_and(|&until| from < until);
+        if is_resting {
+            return from;
+        }
         let book = self.claims.book(seat);
         let buffer_minutes = self.catalog.policy(self.policy_of(seat)).buffer_minutes;
         match book.get(first_ending_after(book, from.minus_minutes(buffer_minutes))) {

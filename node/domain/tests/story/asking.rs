@@ -1,10 +1,12 @@
 //! What a line asks for.
 
-use carrel_domain::account::Role;
+use carrel_domain::account::{Role, RoleName};
 use carrel_domain::catalog::Draft;
 use carrel_domain::id::{Position, UserId, WaitId};
 use carrel_domain::presence::{self, PresenceSecret, Proof};
-use carrel_domain::request::{Action, Behalf, Caller, Closing, GroupSeat, Need, Place, Request, SeatName, Wish};
+use carrel_domain::request::{
+    Action, Audience, Behalf, Caller, Closing, GroupSeat, Need, Place, Request, SeatName, Wish,
+};
 use carrel_domain::text::Slug;
 use carrel_domain::time::{DAY_US, Timestamp};
 
@@ -95,6 +97,18 @@ impl Story {
                 Action::SendMessage { recipients: to.split(',').map(name).collect(), text: message(text) }
             }
             [_, "broadcasts", text @ ..] => Action::Broadcast { text: message(text) },
+            [_, "tells", audience, text @ ..] => {
+                let audience = match *audience {
+                    "patrons" => Audience::Role(RoleName::Patron),
+                    "librarians" => Audience::Role(RoleName::Librarian),
+                    branch => Audience::Branch(slug(branch)),
+                };
+                Action::Announce { audience, text: message(text) }
+            }
+            [_, "follows", branches] => {
+                let named = branches.split(',').filter(|branch| *branch != "nothing");
+                Action::SetFollowed { branches: named.map(slug).collect() }
+            }
             [_, "blocks", person] => Action::Block { name: name(person) },
             [_, "unblocks", person] => Action::Unblock { name: name(person) },
             [_, "reports", message, "as", reason @ ..] => {

@@ -140,7 +140,8 @@ impl Story {
                 | Change::CatalogReplaced { .. }
                 | Change::CalendarFilled { .. }
                 | Change::PresenceKeySet { .. }
-                | Change::Block { .. } => {}
+                | Change::Block { .. }
+                | Change::ReachChanged { .. } => {}
             }
         }
         told.join(", ")
@@ -184,7 +185,12 @@ impl Story {
     }
 
     pub fn item_appended(&mut self, stream: Stream, position: Position) -> Option<String> {
-        let Stream::User(user) = stream else { return Some("told everyone".to_owned()) };
+        let user = match stream {
+            Stream::User(user) => user,
+            Stream::Everyone => return Some("told everyone".to_owned()),
+            Stream::Branch(branch) => return Some(format!("told {}", self.state.catalog().branch(branch).slug)),
+            Stream::Role(role) => return Some(format!("told every {role:?}").to_lowercase()),
+        };
         let view = self.item(user, position)?;
         let what = match view.subject {
             ItemSubject::Message { .. } => "a message".to_owned(),
@@ -356,7 +362,7 @@ impl Story {
             return "possible".to_owned();
         }
         let failing: Vec<_> = explanation.failing.iter().map(|&refusal| self.refusal(refusal)).collect();
-        let instead = explanation.alternatives.iter().map(|Alternative { seat, interval }| {
+        let instead = explanation.alternatives.iter().map(|Alternative { seat, interval, .. }| {
             let zone = if seat.branch.as_str() == "annex" { LONDON } else { BERLIN };
             format!("{} {}-{}", seat.label, self.clock(zone, interval.start()), self.clock(zone, interval.end()))
         });

@@ -1,12 +1,12 @@
 //! What a step means, here and now: which claim, which slot.
 
-use carrel_domain::account::Role;
+use carrel_domain::account::{Role, RoleName};
 use carrel_domain::catalog::Draft;
 use carrel_domain::claim::Claim;
 use carrel_domain::history::PseudonymSecret;
-use carrel_domain::id::{ClaimId, Position, SeatId, WaitId};
+use carrel_domain::id::{ClaimId, Position, SeatId, TokenDigest, WaitId};
 use carrel_domain::presence::{self, PresenceSecret, Proof};
-use carrel_domain::request::{Action, Behalf, Caller, Closing, GroupSeat, Need, Request, Wish};
+use carrel_domain::request::{Action, Audience, Behalf, Caller, Closing, GroupSeat, Need, Request, Wish};
 use carrel_domain::time::{DAY_US, Interval, MINUTE_US, SECOND_US, Timestamp};
 
 use crate::library::{self, slug, title};
@@ -159,6 +159,26 @@ impl World {
                 let message = place.map(|place| self.sent[place]).unwrap_or_default();
                 Action::ReportMessage { message, reason: title("rude") }
             }
+            Act::Announce(to) => {
+                let audience = match to {
+                    0 => Audience::Role(RoleName::Patron),
+                    1 => Audience::Role(RoleName::Librarian),
+                    2 => Audience::Branch(slug("annex")),
+                    _ => Audience::Branch(slug("main")),
+                };
+                Action::Announce { audience, text: text() }
+            }
+            Act::Follow(which) => {
+                let branches = [slug("main"), slug("annex")];
+                Action::SetFollowed { branches: branches.into_iter().skip(usize::from(*which)).collect() }
+            }
+            Act::ChangePassword => Action::ChangePassword { old: password(), new: password() },
+            Act::Revoke(back) => {
+                let own = user.map(|user| self.state.sessions(user)).unwrap_or_default();
+                let session = own.iter().rev().nth(*back).map_or(TokenDigest([0; 16]), |view| view.session);
+                Action::RevokeSession { session }
+            }
+            Act::Feed(byte) => Action::SetCalendarFeed { token: (*byte > 0).then_some(TokenDigest([*byte; 16])) },
         };
         let token = self.tokens[&step.by];
         let retry = self.retry(&step.retry, &action);

@@ -93,6 +93,11 @@ pub enum Act {
     Block(usize),
     Unblock(usize),
     ReportMessage(usize),
+    Announce(u8),
+    Follow(u8),
+    ChangePassword,
+    Revoke(usize),
+    Feed(u8),
 }
 
 /// Half hours from the slot now running on, or nonsense.
@@ -159,6 +164,11 @@ pub fn act() -> impl Strategy<Value = Act> {
         1 => (0..NAMES.len()).prop_map(Act::Block),
         1 => (0..NAMES.len()).prop_map(Act::Unblock),
         2 => (0..3usize).prop_map(Act::ReportMessage),
+        2 => (0..4u8).prop_map(Act::Announce),
+        1 => (0..4u8).prop_map(Act::Follow),
+        1 => Just(Act::ChangePassword),
+        1 => (0..3usize).prop_map(Act::Revoke),
+        1 => (0..4u8).prop_map(Act::Feed),
     ]
 }
 
@@ -200,6 +210,7 @@ pub fn is_staffs(act: &Act) -> bool {
         Act::Import(_)
             | Act::SetRole(..)
             | Act::Broadcast
+            | Act::Announce(_)
             | Act::Close(..)
             | Act::Reopen(..)
             | Act::Suspend(..)

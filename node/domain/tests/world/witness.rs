@@ -87,7 +87,7 @@ pub fn explained(state: &State, user: UserId, interval: Option<Interval>) -> Res
                 if at < 9 {
                     prop_assert_eq!(first, Some(refusal));
                 }
-                for Alternative { seat, interval } in explanation.alternatives {
+                for Alternative { seat, interval, .. } in explanation.alternatives {
                     let seat = SeatName { branch: seat.branch, seat: seat.seat };
                     let granted = ask(Wish::of_seat(seat.clone(), interval));
                     prop_assert!(granted.is_ok(), "{seat:?} for {interval:?} instead: {granted:?}");

@@ -1,6 +1,7 @@
 //! Accounts: who registers, and what staff do with people.
 
 use carrel_domain::account::{PasswordHash, Role};
+use carrel_domain::id::ClaimId;
 use carrel_domain::request::Action;
 use carrel_domain::text::{Glob, Slug, UserName};
 use carrel_proto::v1;
@@ -30,6 +31,36 @@ pub fn register(request: v1::RegisterRequest) -> Result<(UserName, String), Inva
     });
     match (name, password) {
         (Some(name), Some(password)) => Ok((name, password)),
+        _ => Err(fields.into_invalid()),
+    }
+}
+
+/// The password that was, and the one to hash.
+pub fn change_password(request: v1::ChangePasswordRequest) -> Result<(String, String), Invalid> {
+    let v1::ChangePasswordRequest { password, new_password } = request;
+    let length = new_password.len();
+    if (PASSWORD_BYTES_MIN..=PASSWORD_BYTES_MAX).contains(&length) {
+        return Ok((password, new_password));
+    }
+    let problem = format!("it must be {PASSWORD_BYTES_MIN} to {PASSWORD_BYTES_MAX} bytes long, and has {length}");
+    Err(Invalid::field("new_password", problem))
+}
+
+pub fn revoke_session(request: &v1::RevokeSessionRequest) -> Result<Action, Invalid> {
+    Ok(Action::RevokeSession { session: names::parse_session("name", &request.name)? })
+}
+
+/// Whose changes to look for, and those of which claim.
+pub fn list_audit_events(request: &v1::ListAuditEventsRequest) -> Result<(Option<UserName>, Option<ClaimId>), Invalid> {
+    let v1::ListAuditEventsRequest { user, reservation, page_size: _, page_token: _, read: _ } = request;
+    let mut fields = Fields::default();
+    let user = fields.take(optional_user("user", user));
+    let claim = fields.take(match reservation.as_str() {
+        "" => Ok(None),
+        reservation => names::parse_reservation("reservation", reservation).map(Some),
+    });
+    match (user, claim) {
+        (Some(user), Some(claim)) => Ok((user, claim)),
         _ => Err(fields.into_invalid()),
     }
 }

@@ -1,7 +1,9 @@
 //! Letters, announcements, and whose letters one does not want.
 
+use carrel_domain::account::RoleName;
+use carrel_domain::catalog::BRANCHES_MAX;
 use carrel_domain::inbox::RECIPIENTS_MAX;
-use carrel_domain::request::Action;
+use carrel_domain::request::{Action, Audience};
 use carrel_domain::text::{MessageText, UserName};
 use carrel_proto::v1;
 
@@ -31,7 +33,50 @@ fn people(field: &str, names: &[String]) -> Result<Vec<UserName>, Invalid> {
 }
 
 pub fn broadcast(request: &v1::BroadcastRequest) -> Result<Action, Invalid> {
-    Ok(Action::Broadcast { text: message_text(&request.text)? })
+    use v1::broadcast_request::Audience as Wire;
+    let v1::BroadcastRequest { request_id: _, text, audience } = request;
+    let mut fields = Fields::default();
+    let text = fields.take(message_text(text));
+    let audience = fields.take(match audience {
+        None => Ok(None),
+        Some(Wire::Branch(branch)) => {
+            names::parse_branch("branch", branch).map(|branch| Some(Audience::Branch(branch)))
+        }
+        Some(Wire::Role(role)) => role_name(*role).map(|role| Some(Audience::Role(role))),
+    });
+    match (text, audience) {
+        (Some(text), Some(Some(audience))) => Ok(Action::Announce { audience, text }),
+        (Some(text), Some(None)) => Ok(Action::Broadcast { text }),
+        _ => Err(fields.into_invalid()),
+    }
+}
+
+fn role_name(number: i32) -> Result<RoleName, Invalid> {
+    match v1::Role::try_from(number) {
+        Ok(v1::Role::Patron) => Ok(RoleName::Patron),
+        Ok(v1::Role::Librarian) => Ok(RoleName::Librarian),
+        Ok(v1::Role::Admin) => Ok(RoleName::Admin),
+        Ok(v1::Role::Auditor) => Ok(RoleName::Auditor),
+        Ok(v1::Role::Kiosk) => Ok(RoleName::Kiosk),
+        Ok(v1::Role::Unspecified) | Err(_) => {
+            let problem = "there is no such role: it is one of PATRON, LIBRARIAN, ADMIN, AUDITOR, KIOSK";
+            Err(Invalid::field("role", problem))
+        }
+    }
+}
+
+/// The branches that somebody wants to hear.
+pub fn update_notification_preferences(request: &v1::UpdateNotificationPreferencesRequest) -> Result<Action, Invalid> {
+    const FIELD: &str = "preferences.followed_branches";
+    let v1::UpdateNotificationPreferencesRequest { request_id: _, preferences } = request;
+    let missing = || Invalid::field("preferences", "they are missing: say whose announcements are to be heard");
+    let v1::NotificationPreferences { followed_branches } = preferences.as_ref().ok_or_else(missing)?;
+    if followed_branches.len() > BRANCHES_MAX {
+        return Err(Invalid::field(FIELD, format!("there are no more than {BRANCHES_MAX} branches to follow")));
+    }
+    let of = |(index, name): (usize, &String)| names::parse_branch(&format!("{FIELD}[{index}]"), name);
+    let branches = followed_branches.iter().enumerate().map(of).collect::<Result<_, _>>()?;
+    Ok(Action::SetFollowed { branches })
 }
 
 fn message_text(text: &str) -> Result<MessageText, Invalid> {

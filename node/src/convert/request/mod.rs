@@ -6,11 +6,13 @@ mod reservations;
 mod messages;
 
 pub use accounts::{
-    PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN, delete_user, list_strikes, register, registration, set_accessibility,
-    set_user_role, suspend_user, unsuspend_user, users_glob, waive_strike,
+    PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN, change_password, delete_user, list_audit_events, list_strikes, register,
+    registration, revoke_session, set_accessibility, set_user_role, suspend_user, unsuspend_user, users_glob,
+    waive_strike,
 };
 pub use messages::{
     With, block_user, broadcast, delete_message, list_messages, report_message, send_message, unblock_user,
+    update_notification_preferences,
 };
 pub use reservations::{
     Exchange, WalkIn, batch_create_reservations, cancel_reservation, check_in, check_out, checked_in, close_seats,

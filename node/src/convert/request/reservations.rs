@@ -40,7 +40,7 @@ pub fn explain_availability(request: &v1::ExplainAvailabilityRequest) -> Result<
     wish("wish", request.wish.as_ref())
 }
 
-pub fn batch_create_reservations(request: &v1::BatchCreateReservationsRequest) -> Result<Action, Invalid> {
+pub fn batch_create_reservations(request: &v1::BatchCreateReservationsRequest) -> Result<Vec<Wish>, Invalid> {
     let wishes = &request.wishes;
     if wishes.is_empty() || wishes.len() > WISHES_MAX as usize {
         let problem = format!("1 to {WISHES_MAX} can be asked for at once, and these are {}", wishes.len());
@@ -49,7 +49,7 @@ pub fn batch_create_reservations(request: &v1::BatchCreateReservationsRequest) -
     let mut fields = Fields::default();
     let of = |(index, wish)| self::wish(&format!("wishes[{index}]"), Some(wish));
     let read: Vec<_> = wishes.iter().enumerate().filter_map(|wish| fields.take(of(wish))).collect();
-    if read.len() == wishes.len() { Ok(Action::ReserveMany { wishes: read }) } else { Err(fields.into_invalid()) }
+    if read.len() == wishes.len() { Ok(read) } else { Err(fields.into_invalid()) }
 }
 
 fn wish(field: &str, wish: Option<&v1::Wish>) -> Result<Wish, Invalid> {
@@ -136,7 +136,9 @@ pub fn checked_in(claim: ClaimId, proof: Option<Proof>) -> Action {
     Action::CheckIn { claim, proof }
 }
 
-pub fn create_group_reservation(request: &v1::CreateGroupReservationRequest) -> Result<Action, Invalid> {
+pub fn create_group_reservation(
+    request: &v1::CreateGroupReservationRequest,
+) -> Result<(Vec<GroupSeat>, Interval), Invalid> {
     let v1::CreateGroupReservationRequest { request_id: _, places, interval, validate_only: _ } = request;
     if places.is_empty() || places.len() > GROUP_MAX as usize {
         let problem = format!("a group has 1 to {GROUP_MAX} places, and this one {}", places.len());
@@ -151,7 +153,7 @@ pub fn create_group_reservation(request: &v1::CreateGroupReservationRequest) -> 
     }
     let interval = fields.take(from_interval("interval", *interval));
     match interval {
-        Some(interval) if seats.len() == places.len() => Ok(Action::ReserveGroup { seats, interval }),
+        Some(interval) if seats.len() == places.len() => Ok((seats, interval)),
         _ => Err(fields.into_invalid()),
     }
 }
