@@ -293,8 +293,8 @@ impl<L: Library> Reservations<L> {
         }
     }
 
-    /// Says of each wish that was refused what else stands against it, and what could be had instead: as far as there is
-    /// time, and as things are with the others granted.
+    /// Says of each wish that was refused what else stands against it, and what could be had instead: as far as there
+    /// is time, and as things are with the others granted.
     async fn explain_refused<M: Mutation>(
         &self,
         call: &Call<M>,

@@ -337,7 +337,8 @@ impl<L: Library> SeatMapWatch<L> {
         self.send(frames, self.frame(Event::Snapshot(Snapshot { seats }), map.index)).await
     }
 
-    /// What has changed since the reader was there; a bookmark if nothing has. The map has seen all that the reader had.
+    /// What has changed since the reader was there; a bookmark if nothing has. The map has seen all that the reader
+    /// had.
     async fn tell_since(&self, hub: &mut Hub, after: u64, frames: &Sender, told: &mut u64) -> Result<(), End> {
         let least = after.max(*told);
         let map = hub.latest.wait_for(|map| map.index >= least).await.map(|map| map.index);
