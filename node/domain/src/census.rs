@@ -1,6 +1,8 @@
 //! How much of everything there is, for whoever looks at a state from outside.
 
+use crate::claim::first_ending_after;
 use crate::state::State;
+use crate::text::Slug;
 use crate::waitlist::WaitState;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,7 +24,63 @@ pub struct Census {
     pub records: usize,
 }
 
+/// The seats of one branch, now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Occupancy {
+    pub branch: Slug,
+    pub seats: u64,
+    /// Those that nothing occupies.
+    pub free: u64,
+}
+
+/// What is kept, by kind: told without looking at any of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    pub sessions: usize,
+    pub claims: usize,
+    pub waits: usize,
+    pub items: usize,
+    pub records: usize,
+    pub deadlines: usize,
+    /// What the relational record does not have yet.
+    pub outbox: u64,
+}
+
 impl State {
+    #[must_use]
+    pub fn kept(&self) -> Kept {
+        Kept {
+            sessions: self.accounts.sessions.len(),
+            claims: self.claims.all.len(),
+            waits: self.waitlist.waits.len(),
+            items: self.inbox.items.len(),
+            records: self.records.kept,
+            deadlines: self.deadlines.len(),
+            outbox: self.outbox.len(),
+        }
+    }
+
+    /// Of branches that are not retired. Looks at every seat, and at none of what has been on it.
+    #[must_use]
+    pub fn occupancy(&self) -> Vec<Occupancy> {
+        let now = self.at.time;
+        let taken = |seat| {
+            let book = self.claims.book(seat);
+            book.get(first_ending_after(book, now)).is_some_and(|next| next.interval.start() <= now)
+        };
+        let of_branch = |(_, branch): (_, &crate::catalog::Branch)| {
+            let (mut seats, mut free) = (0, 0);
+            for area in branch.areas() {
+                for &seat in &self.catalog.area(area).seats {
+                    seats += 1;
+                    free += u64::from(!taken(seat));
+                }
+            }
+            Occupancy { branch: branch.slug.clone(), seats, free }
+        };
+        self.catalog.branches().map(of_branch).collect()
+    }
+
     #[must_use]
     pub fn census(&self) -> Census {
         Census {

@@ -49,6 +49,7 @@ pub mod audit;
 mod import;
 pub mod explain;
 pub mod census;
+pub mod tally;
 pub mod query;
 pub mod invariants;
 pub mod format;

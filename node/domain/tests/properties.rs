@@ -19,6 +19,7 @@ use carrel_domain::refusal::Refusal;
 use carrel_domain::reply::{Answer, Reply};
 use carrel_domain::request::{Action, ActionName, Behalf, Caller, Closing, Place, Request, RetryKey, SeatName, Wish};
 use carrel_domain::state::State;
+use carrel_domain::tally::Tally;
 use carrel_domain::text::{Glob, UserName};
 use carrel_domain::time::{Interval, MINUTE_US, Timestamp};
 use proptest::prelude::*;
@@ -352,6 +353,35 @@ fn a_deleted_account_leaves_no_trace_of_the_person() {
         _ => None,
     });
     assert_eq!(last.map(|claim| (claim.holder, claim.state.name())), Some((Some(user), StateName::Completed)));
+}
+
+/// What is counted from event to event is what there is.
+#[test]
+fn a_tally_that_is_kept_up_is_one_of_the_state() {
+    let mut runner = TestRunner::deterministic();
+    let mut met = [0; 6];
+    for _ in 0..60 {
+        let (change, drawn) = (0..12u8, steps()).new_tree(&mut runner).expect("steps can be drawn").current();
+        let mut world = World::open(change);
+        let (mut tally, mut seen) = (Tally::of(&world.state), world.answers.len());
+        for step in &drawn {
+            world.take(step);
+            for applied in &world.answers[seen..] {
+                tally.observe(world.state.catalog(), &applied.events);
+            }
+            seen = world.answers.len();
+            let counted = Tally::of(&world.state);
+            for (branch, _) in world.state.catalog().every_branch() {
+                let standing = tally.branch(branch).standing;
+                assert_eq!(standing, counted.branch(branch).standing, "after {step:?}");
+                let counts = [standing.held, standing.confirmed, standing.checked_in, standing.away, standing.closed];
+                for (met, count) in met.iter_mut().zip(counts.into_iter().chain([standing.waits])) {
+                    *met += count;
+                }
+            }
+        }
+    }
+    assert!(met.iter().all(|count| *count > 0), "some were never met: {met:?}");
 }
 
 /// What the steps above are worth: among a few hundred of their sequences everything is asked for and granted, and
