@@ -21,6 +21,8 @@ const ORDINALS: u32 = 100;
 ///
 /// A node whose directory is empty waits until somebody makes it part of a cluster, by the admin port: it never founds
 /// or joins one by itself. Ends on SIGTERM, after handing over what it leads.
+///
+/// Traces are sent by OTLP to where OTEL_EXPORTER_OTLP_ENDPOINT says, as often as OTEL_TRACES_SAMPLER says.
 #[derive(Args, Clone, Debug)]
 pub struct NodeConfig {
     /// Where the replica keeps its log, its snapshots and its identity. A fresh volume is an empty directory
@@ -137,6 +139,10 @@ pub struct NodeConfig {
     /// Seconds to finish what is under way when the process is asked to end
     #[arg(long, env = "CARREL_DRAIN_SECONDS", value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=600))]
     pub drain_seconds: u64,
+
+    /// Name of the cluster, on every metric as carrel_cluster. Without one whoever scrapes gives it
+    #[arg(long, env = "CARREL_CLUSTER_NAME", value_name = "NAME")]
+    pub cluster_name: Option<String>,
 
     /// What to log, for example "info" or "carrel_node=debug,openraft=info"
     #[arg(long, env = "CARREL_LOG", value_name = "FILTER", default_value = "info,openraft=error")]

@@ -10,12 +10,12 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use crate::metrics::Metrics;
-use crate::replica::NodeFigures;
+use crate::metrics::{Metrics, Sight};
 
 /// What the probes look at. Cheap enough to be asked every second by several.
 pub trait Vitals: Clone + Send + Sync + 'static {
-    fn figures(&self) -> NodeFigures;
+    /// For `/metrics` alone.
+    fn sight(&self) -> Sight;
     /// Why clients should not be sent here; none: they may.
     fn unready(&self) -> Option<String>;
 }
@@ -38,5 +38,5 @@ async fn readyz<V: Vitals>(State((vitals, _)): State<(V, Metrics)>) -> Response 
 }
 
 async fn render<V: Vitals>(State((vitals, metrics)): State<(V, Metrics)>) -> Response {
-    ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], metrics.render(&vitals.figures())).into_response()
+    ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], metrics.render(&vitals.sight())).into_response()
 }

@@ -21,6 +21,8 @@ mod ical;
 pub mod catalog;
 pub mod health;
 pub mod metrics;
+pub mod scrape;
+pub mod traces;
 pub mod cli;
 pub mod demo;
 pub mod certs;

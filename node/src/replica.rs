@@ -115,6 +115,33 @@ pub struct NodeFigures {
     pub claims_held: u64,
     /// In the relational record alone.
     pub claims_let_go: u64,
+    pub incarnation: String,
+    pub lineage: Option<u32>,
+    pub voted_for: Option<u64>,
+    pub voters: u64,
+    pub learners: u64,
+    /// In seconds since 1970, if this node has sent one.
+    pub backup_at: Option<u64>,
+    pub leading: Option<LeaderFigures>,
+}
+
+/// What the leader alone can tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeaderFigures {
+    /// Voters that may still fail; negative if too many have.
+    pub quorum_margin: i64,
+    pub since_quorum_ack: Option<Duration>,
+    pub clock_spread_us: i64,
+    /// The other members.
+    pub peers: Vec<PeerFigures>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerFigures {
+    pub id: u64,
+    pub ordinal: u32,
+    pub matched_index: Option<u64>,
+    pub since_ack: Option<Duration>,
 }
 
 /// The replicated library, on this node. Cheap to clone.

@@ -16,6 +16,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 use uuid::Uuid;
 
 use crate::config::{LogFormat, NodeConfig, Urls};
@@ -28,7 +31,7 @@ use crate::grpc::request_metrics::RequestMetrics;
 use crate::grpc::server::{self, ClientPort};
 use crate::health::{self, Vitals};
 use crate::live::{LiveNode, LiveReplica};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Sight};
 use crate::page::{self, ClusterSource};
 use crate::passwords::Passwords;
 use crate::projection::Projection;
@@ -43,8 +46,8 @@ use crate::raft::platform::Server;
 use crate::raft::settings::Settings;
 use crate::raft::transport::{Limits, Links, Listener, PeerServer};
 use crate::raft::wal::LogOptions;
-use crate::replica::NodeFigures;
 use crate::tls::{self, Dialler, Directories, Gate, Tls};
+use crate::traces::Traces;
 
 /// Runs until the process is asked to end, or cannot go on.
 ///
@@ -52,7 +55,6 @@ use crate::tls::{self, Dialler, Directories, Gate, Tls};
 /// With what a person can do about it.
 pub fn run(config: NodeConfig) -> anyhow::Result<ExitCode> {
     exit_with_parent(config.exit_with_parent)?;
-    log_to_stderr(&config)?;
     config.check()?;
     let threads = |name| {
         let threads = tokio::runtime::Builder::new_multi_thread().thread_name(name).enable_all().build();
@@ -61,7 +63,15 @@ pub fn run(config: NodeConfig) -> anyhow::Result<ExitCode> {
     // Clients have threads of their own: on shared ones a heartbeat or a question for the time would wait behind
     // thousands of calls, and a leader that is only busy would take itself for cut off.
     let (runtime, clients) = (threads("carrel")?, threads("carrel-clients")?);
-    let code = runtime.block_on(serve(config, clients.handle().clone()))?;
+    let code = runtime.block_on(async {
+        let traces = Traces::begin("carrel", Some(config.ordinal.to_string()))?;
+        log_to_stderr(&config, traces.as_ref())?;
+        let code = serve(config, clients.handle().clone()).await;
+        if let Some(traces) = traces {
+            let _ = tokio::time::timeout(TRACES_LIMIT, traces.end()).await;
+        }
+        code
+    })?;
     // What still runs has been told to stop and given its time.
     clients.shutdown_background();
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -80,16 +90,20 @@ pub fn exit_with_parent(parent: Option<u32>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn log_to_stderr(config: &NodeConfig) -> anyhow::Result<()> {
+/// A collector that does not answer holds up the end by no more.
+const TRACES_LIMIT: Duration = Duration::from_secs(1);
+
+fn log_to_stderr(config: &NodeConfig, traces: Option<&Traces>) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_new(&config.log)
         .with_context(|| format!("--log {:?} is not a filter; an example is info,openraft=error", config.log))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     // A line that cannot be written, on a full disk or into a closed pipe, is lost; complaining of it would panic in
     // the middle of whatever had something to say.
     let lines = lines.log_internal_errors(false);
+    let spans = tracing_subscriber::registry().with(traces.map(Traces::layer));
     let set = match config.log_format {
-        LogFormat::Text => lines.with_ansi(false).try_init(),
-        LogFormat::Json => lines.json().try_init(),
+        LogFormat::Text => spans.with(lines.with_ansi(false).with_filter(filter)).try_init(),
+        LogFormat::Json => spans.with(lines.json().with_filter(filter)).try_init(),
     };
     set.map_err(|error| anyhow::anyhow!("cannot log: {error}"))
 }
@@ -102,7 +116,7 @@ async fn listen(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> 
 async fn serve(config: NodeConfig, for_clients: Handle) -> anyhow::Result<ExitCode> {
     let passwords = Passwords::new().context("cannot hash passwords")?;
     let first = FirstThings::read(&config, &passwords).await?;
-    let metrics = Metrics::new();
+    let metrics = Metrics::new(config.cluster_name.clone(), config.dir.clone());
     let directories = Directories { cluster: config.tls_dir.clone(), clients: config.client_tls_dir.clone() };
     let (tls, tls_files) = Tls::open(&directories, &config.peers()?.all(), metrics.registry())
         .context("cannot use the certificates of --tls-dir or --client-tls-dir")?;
@@ -115,6 +129,8 @@ async fn serve(config: NodeConfig, for_clients: Handle) -> anyhow::Result<ExitCo
 
     obey_order(&config).await?;
     let node = open(&config, tls.to_peers()).await?;
+    node.register(metrics.registry())?;
+    let metrics = metrics.with_certificates(tls.in_use());
     let replica = node.replica();
     let clients = config.clients()?;
     let stop = CancellationToken::new();
@@ -318,8 +334,8 @@ struct NodeVitals {
 }
 
 impl Vitals for NodeVitals {
-    fn figures(&self) -> NodeFigures {
-        self.node.figures()
+    fn sight(&self) -> Sight {
+        Sight { node: self.node.figures(), view: self.node.replica().view(), tally: self.node.measured().tally() }
     }
 
     fn unready(&self) -> Option<String> {

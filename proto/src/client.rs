@@ -64,6 +64,7 @@ pub struct Client {
     pool: Arc<Pool>,
     options: Options,
     authorization: Option<MetadataValue<Ascii>>,
+    trace: Option<MetadataValue<Ascii>>,
 }
 
 impl Client {
@@ -73,7 +74,7 @@ impl Client {
         options: Options,
     ) -> Result<Client, InvalidEndpoint> {
         let pool = Pool::new(endpoints, options.connect_timeout, None)?;
-        Ok(Client { pool: Arc::new(pool), options, authorization: None })
+        Ok(Client { pool: Arc::new(pool), options, authorization: None, trace: None })
     }
 
     /// As [`Client::new`], for `https://` addresses and no others.
@@ -83,7 +84,7 @@ impl Client {
         tls: &Tls,
     ) -> Result<Client, InvalidEndpoint> {
         let pool = Pool::new(endpoints, options.connect_timeout, Some(tls))?;
-        Ok(Client { pool: Arc::new(pool), options, authorization: None })
+        Ok(Client { pool: Arc::new(pool), options, authorization: None, trace: None })
     }
 
     /// The same client, acting for the account behind this session token.
@@ -96,6 +97,11 @@ impl Client {
     /// The same client, acting for nobody.
     pub fn without_session(self) -> Client {
         Client { authorization: None, ..self }
+    }
+
+    /// The same client, whose calls are a part of this trace: the value of a W3C traceparent.
+    pub fn with_trace(self, traceparent: MetadataValue<Ascii>) -> Client {
+        Client { trace: Some(traceparent), ..self }
     }
 
     /// The same client with other limits; the time to connect stays as it was.
@@ -133,6 +139,9 @@ impl Client {
         let mut request = Request::new(message);
         if let Some(authorization) = &self.authorization {
             request.metadata_mut().insert("authorization", authorization.clone());
+        }
+        if let Some(trace) = &self.trace {
+            request.metadata_mut().insert("traceparent", trace.clone());
         }
         request
     }

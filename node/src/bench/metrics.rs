@@ -1,17 +1,9 @@
 //! What the nodes themselves counted meanwhile.
 
-use std::time::Duration;
-
 use serde::Serialize;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
-const SYNCS: &str = "carrel_raft_log_syncs_total";
-const ENTRIES: &str = "carrel_raft_log_entries_appended_total";
-/// A node that does not answer in this time is left out.
-const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-/// A node has some hundred lines of metrics; more is something else.
-const ANSWER_BYTES_MAX: u64 = 4 << 20;
+use crate::metrics::catalogue;
+use crate::scrape::{self, Scrape};
 
 /// Of one node, so far.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,24 +40,16 @@ pub fn rates(before: &[Option<Counters>], after: &[Option<Counters>], seconds: f
 }
 
 async fn read(url: &str) -> Option<Counters> {
-    tokio::time::timeout(ANSWER_LIMIT, fetch(url)).await.ok()?.as_deref().and_then(parse)
+    Counters::of(&scrape::read(url).await?)
 }
 
-/// The metrics port is plain HTTP; 1.0, so that the answer ends where the connection does.
-async fn fetch(url: &str) -> Option<String> {
-    let (host, path) = url.strip_prefix("http://")?.split_once('/')?;
-    let mut stream = TcpStream::connect(host).await.ok()?;
-    stream.write_all(format!("GET /{path} HTTP/1.0\r\nHost: {host}\r\n\r\n").as_bytes()).await.ok()?;
-    let mut answer = String::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer).await.ok()?;
-    Some(answer)
-}
-
-fn parse(text: &str) -> Option<Counters> {
-    let value = |name: &str| {
-        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).and_then(|value| value.parse().ok())
-    };
-    Some(Counters { syncs: value(SYNCS)?, entries: value(ENTRIES) })
+impl Counters {
+    fn of(scrape: &Scrape) -> Option<Self> {
+        Some(Self {
+            syncs: scrape.value(catalogue::RAFT_LOG_SYNCS.name)?,
+            entries: scrape.value(catalogue::RAFT_LOG_ENTRIES.name),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -73,13 +57,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counters_are_found_by_their_whole_names() {
-        let text = "# TYPE carrel_raft_log_syncs_total gauge\ncarrel_raft_log_syncs_total_seconds 9\n\
-                    carrel_raft_log_syncs_total 12\n";
-        assert_eq!(parse(text), Some(Counters { syncs: 12.0, entries: None }));
-        let text = format!("{text}carrel_raft_log_entries_appended_total 60\n");
-        assert_eq!(parse(&text), Some(Counters { syncs: 12.0, entries: Some(60.0) }));
-        assert_eq!(parse("HTTP/1.0 404 Not Found\r\n\r\n"), None);
+    fn counters_are_found_in_what_a_node_tells() {
+        let of = |text: &str| Counters::of(&Scrape::parse(text).expect("metrics"));
+        assert_eq!(of("carrel_raft_log_syncs_total 12\n"), Some(Counters { syncs: 12.0, entries: None }));
+        let text = "carrel_raft_log_syncs_total 12\ncarrel_raft_log_entries_total 60\n";
+        assert_eq!(of(text), Some(Counters { syncs: 12.0, entries: Some(60.0) }));
+        assert_eq!(of("other 1\n"), None);
     }
 
     #[test]

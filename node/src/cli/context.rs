@@ -15,6 +15,7 @@ use super::errors::Failure;
 use super::pages::Page;
 use super::session::Store;
 use super::{Globals, Output, json};
+use crate::traces;
 
 /// What takes longer is shown to be under way.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -161,7 +162,11 @@ impl Context {
 
 /// To the endpoints that were given, by TLS if they say so.
 pub(super) fn client(globals: &Globals, options: Options) -> Result<Client, Failure> {
-    connect(&globals.endpoints, options, tls(globals)?.as_ref(), "--endpoints")
+    let client = connect(&globals.endpoints, options, tls(globals)?.as_ref(), "--endpoints")?;
+    Ok(match traces::outgoing() {
+        Some(trace) => client.with_trace(trace),
+        None => client,
+    })
 }
 
 /// Whom to trust and what to show, as it was given.

@@ -30,6 +30,8 @@ mod seats;
 mod session;
 mod table;
 mod time;
+mod top;
+mod traced;
 mod waitlist;
 mod wish;
 
@@ -141,6 +143,7 @@ enum Command {
     Restore(backup::Restore),
     Recover(recover::Recover),
     Rehearse(rehearse::Rehearse),
+    Top(top::Top),
     Demo(crate::demo::DemoArgs),
     Start(Box<crate::config::NodeConfig>),
     Certs(crate::certs::CertsArgs),
@@ -197,6 +200,7 @@ fn dispatch(globals: Globals, command: Command) -> Result<ExitCode, Failure> {
         Command::Restore(restore) => one_thread()?.block_on(backup::restore(output, restore))?,
         Command::Recover(recover) => one_thread()?.block_on(recover::run(output, recover))?,
         Command::Rehearse(rehearse) => client(globals, async |context| rehearse::run(context, &rehearse).await)?,
+        Command::Top(top) => top::run(&one_thread()?, &top)?,
         Command::Demo(args) => one_thread()?.block_on(crate::demo::run(args, globals.output == Output::Json))?,
         Command::Start(config) => return Ok(crate::start::run(*config)?),
         Command::Certs(args) => crate::certs::run(&args)?,
@@ -215,7 +219,16 @@ fn dispatch(globals: Globals, command: Command) -> Result<ExitCode, Failure> {
 
 /// Runs a command that talks to a cluster. One thread is enough: it waits for one answer at a time.
 fn client(globals: Globals, command: impl AsyncFnOnce(&Context) -> Result<(), Failure>) -> Result<(), Failure> {
-    one_thread()?.block_on(async { command(&Context::new(globals)?).await })
+    one_thread()?.block_on(traced::traced(async || command(&Context::new(globals)?).await))
+}
+
+/// The command that was given, of those that there are; nothing else that was said.
+fn command_name() -> String {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let commands = Cli::command();
+    let is_known = |word: &&OsString| commands.get_subcommands().any(|known| word.to_str() == Some(known.get_name()));
+    let named = words.iter().find(is_known).and_then(|word| word.to_str());
+    format!("carrel {}", named.unwrap_or_default()).trim_end().to_owned()
 }
 
 fn one_thread() -> Result<tokio::runtime::Runtime, Failure> {
@@ -385,6 +398,7 @@ mod tests {
             "restore --backup library.backup --dir d",
             "recover --dir d --survey",
             "recover --dir d --new-lineage 1",
+            "top --metrics http://127.0.0.1:7430/metrics",
             "rehearse --nodes 3 --endpoints http://library-clients:7400",
             "completions bash",
         ] {

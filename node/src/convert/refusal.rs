@@ -2,6 +2,7 @@
 //! says what to do. No text of an inner error ever gets this far.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use carrel_domain::catalog::Fault;
@@ -11,12 +12,14 @@ use carrel_domain::query::SeatView;
 use carrel_domain::refusal::Refusal;
 use carrel_domain::time::Interval;
 use carrel_proto::v1;
+use prometheus::IntCounterVec;
 use prost::Message;
 use tonic::{Code, Status};
 use tonic_types::pb;
 
 use crate::convert::invalid::{Invalid, InvalidField, Reason};
 use crate::convert::{names, reply, time};
+use crate::metrics::catalogue;
 use crate::passwords::PasswordError;
 use crate::projection::reading::ReadTrouble;
 use crate::replica::{NotServing, ReadError, WriteError};
@@ -25,6 +28,9 @@ use crate::replica::{NotServing, ReadError, WriteError};
 pub const DOMAIN: &str = "carrel.dev";
 /// Faults of a catalogue that are told at once: more than anybody mends before trying again.
 pub const FAULTS_MAX: usize = 100;
+
+/// Of this process: a no is made in too many places for each to be given a counter.
+pub static REFUSALS: LazyLock<IntCounterVec> = LazyLock::new(|| catalogue::REFUSALS.counters());
 
 /// An election takes a third of a second.
 const NO_LEADER_RETRY: Duration = Duration::from_millis(150);
@@ -88,6 +94,7 @@ impl No {
     /// With details of standard kinds, and with ours beside them, which no builder of standard details can add.
     fn into_status(self) -> Status {
         let Self { code, reason, message, metadata, retry, invalid, rules, alternatives } = self;
+        REFUSALS.with_label_values(&[reason]).inc();
         let info = pb::ErrorInfo { reason: reason.to_owned(), domain: DOMAIN.to_owned(), metadata };
         let mut details = vec![packed("google.rpc.ErrorInfo", &info)];
         if let Some(delay) = retry {

@@ -1,6 +1,7 @@
 //! A backup on its way to whoever asked: the file of a snapshot, piece by piece, with sums over each and over all.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use carrel_proto::admin::v1 as wire;
 use carrel_proto::admin::v1::create_backup_response::{Chunk, Header, Part, Trailer};
@@ -12,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::grpc::cluster::{identity, log_id, state_hash};
+use crate::live::LiveNode;
 use crate::raft::membership::LogPosition;
-use crate::raft::node::Identity;
 use crate::raft::platform::Server;
 use crate::raft::snapshots::StoredSnapshot;
 
@@ -26,27 +27,29 @@ type Parts = mpsc::Sender<Result<wire::CreateBackupResponse, Status>>;
 
 /// The stream; `place` is free again when it ends. Cut off by a node that goes, it has no trailer.
 pub fn begin(
-    node: &Identity,
+    node: &LiveNode,
     snapshot: StoredSnapshot<Server>,
     place: OwnedSemaphorePermit,
     draining: CancellationToken,
 ) -> ReceiverStream<Result<wire::CreateBackupResponse, Status>> {
     let (parts, receiver) = mpsc::channel(CHUNKS_MAX);
     let header = Header {
-        identity: Some(identity(node)),
+        identity: Some(identity(&node.identity())),
         snapshot: snapshot.position().map(log_id),
         bytes: snapshot.file_bytes(),
         state_hash: snapshot.state_hash().map(state_hash),
     };
+    let measured = Arc::clone(node.measured());
     tokio::spawn(async move {
         let _place = place;
         let sent = tokio::select! {
             () = draining.cancelled() => Err(Status::unavailable("this node is shutting down")),
             sent = send_all(header, &snapshot, &parts) => sent,
         };
-        if let Err(status) = sent {
+        match sent {
+            Ok(()) => measured.backup_sent(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |at| at.as_secs())),
             // Whoever read may have gone.
-            let _ = parts.try_send(Err(status));
+            Err(status) => drop(parts.try_send(Err(status))),
         }
     });
     ReceiverStream::new(receiver)

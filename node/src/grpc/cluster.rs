@@ -313,7 +313,7 @@ impl ClusterService for Cluster {
         self.admin_port_only()?;
         let place = Arc::clone(&self.backups).try_acquire_owned().map_err(|_| too_many("backups"))?;
         let snapshot = self.node.create_backup().await.map_err(|error| not_done(&error))?;
-        Ok(Response::new(backup::begin(&self.node.identity(), snapshot, place, self.draining.clone())))
+        Ok(Response::new(backup::begin(&self.node, snapshot, place, self.draining.clone())))
     }
 }
 

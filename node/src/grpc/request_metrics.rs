@@ -1,9 +1,7 @@
 //! How many calls of each method ended how, and how long their answers took.
-//!
-//! Names carry no prefix: the registry gives it to all.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use axum::body::Body;
@@ -13,76 +11,119 @@ use axum::response::Response;
 use carrel_proto::client::code_name;
 use http::HeaderMap;
 use http_body_util::BodyExt;
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, exponential_buckets};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry};
 use prost::Message;
 use tonic::{Code, Status};
+use tracing::{Instrument, Span};
+
+use crate::metrics::catalogue::{self, registered};
+use crate::traces;
 
 /// In place of methods that do not exist: strangers must not make up labels.
 const OTHER: &str = "other";
+/// gRPC has as many, from 0 on.
+const CODES: usize = 17;
 
 #[derive(Clone, Debug)]
 pub struct RequestMetrics {
-    requests: IntCounterVec,
-    seconds: HistogramVec,
     methods: Arc<Methods>,
 }
 
 #[derive(Debug)]
 struct Methods {
-    unary: BTreeSet<String>,
-    streaming: BTreeSet<String>,
+    by_path: HashMap<String, Arc<Method>>,
+    other: Arc<Method>,
+}
+
+/// The series of one method, each made when it is first needed and then held on to.
+#[derive(Debug)]
+struct Method {
+    name: String,
+    requests: IntCounterVec,
+    by_code: [OnceLock<IntCounter>; CODES],
+    /// Of calls with one answer.
+    seconds: HistogramVec,
+    timed: OnceLock<Histogram>,
+    /// Of calls with streams.
+    streams: Option<IntGauge>,
 }
 
 impl RequestMetrics {
     /// # Errors
     /// If the registry has metrics of these names already.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let counted = Opts::new("grpc_requests_total", "Calls that have ended, by method and code");
-        let requests = IntCounterVec::new(counted, &["method", "code"])?;
-        // From 0.1 ms to 6.5 s, doubling.
-        let buckets = exponential_buckets(0.000_1, 2.0, 17)?;
-        let timed =
-            HistogramOpts::new("grpc_request_seconds", "Time to the end of the answer, of calls without streams");
-        let seconds = HistogramVec::new(timed.buckets(buckets), &["method"])?;
-        registry.register(Box::new(requests.clone()))?;
-        registry.register(Box::new(seconds.clone()))?;
-        Ok(Self { requests, seconds, methods: Arc::new(Methods::of_this_service()) })
-    }
-
-    fn ended(&self, path: &str, code: Code, began: Instant) {
-        let Methods { unary, streaming } = self.methods.as_ref();
-        let method = unary.get(path).or_else(|| streaming.get(path)).map_or(OTHER, String::as_str);
-        let method = method.trim_start_matches('/');
-        self.requests.with_label_values(&[method, code_name(code)]).inc();
-        if unary.contains(path) {
-            self.seconds.with_label_values(&[method]).observe(began.elapsed().as_secs_f64());
-        }
-    }
-}
-
-impl Methods {
-    fn of_this_service() -> Self {
-        let mut methods = Self { unary: BTreeSet::new(), streaming: BTreeSet::new() };
+        let requests = registered(registry, catalogue::REQUESTS.counters())?;
+        let seconds = registered(registry, catalogue::REQUEST_SECONDS.histograms())?;
+        let streams = registered(registry, catalogue::STREAMS.gauges())?;
+        let method = |name: &str, is_stream: bool| {
+            Arc::new(Method {
+                name: name.to_owned(),
+                requests: requests.clone(),
+                by_code: Default::default(),
+                seconds: seconds.clone(),
+                timed: OnceLock::new(),
+                streams: is_stream.then(|| streams.with_label_values(&[name])),
+            })
+        };
+        let mut by_path = HashMap::new();
         for described in [carrel_proto::DESCRIPTORS, tonic_health::pb::FILE_DESCRIPTOR_SET] {
             let files = prost_types::FileDescriptorSet::decode(described).expect("descriptors are made with the code");
             for file in &files.file {
                 for service in &file.service {
-                    for method in &service.method {
-                        let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
-                        let is_stream = method.server_streaming() || method.client_streaming();
-                        if is_stream { &mut methods.streaming } else { &mut methods.unary }.insert(path);
+                    for described in &service.method {
+                        let name = format!("{}.{}/{}", file.package(), service.name(), described.name());
+                        let is_stream = described.server_streaming() || described.client_streaming();
+                        // Peers have a port of their own.
+                        if !name.starts_with(PEERS) {
+                            by_path.insert(format!("/{name}"), method(&name, is_stream));
+                        }
                     }
                 }
             }
         }
-        methods
+        let other = method(OTHER, false);
+        Ok(Self { methods: Arc::new(Methods { by_path, other }) })
+    }
+
+    fn method(&self, path: &str) -> &Arc<Method> {
+        self.methods.by_path.get(path).unwrap_or(&self.methods.other)
     }
 }
 
-/// Counts the call when its answer has ended, or when whoever waited for it has gone.
+const PEERS: &str = "carrel.peer.";
+
+impl Method {
+    fn ended(&self, code: Code, began: Instant) {
+        let counter = || self.requests.with_label_values(&[self.name.as_str(), code_name(code)]);
+        match self.by_code.get(usize::try_from(i32::from(code)).unwrap_or(CODES)) {
+            Some(known) => known.get_or_init(counter).inc(),
+            None => counter().inc(),
+        }
+        match &self.streams {
+            Some(streams) => streams.dec(),
+            None if self.name == OTHER => {}
+            None => {
+                let timed = self.timed.get_or_init(|| self.seconds.with_label_values(&[self.name.as_str()]));
+                timed.observe(began.elapsed().as_secs_f64());
+            }
+        }
+    }
+}
+
+/// Counts the call when its answer has ended, or when whoever waited for it has gone; its trace ends then, too.
 pub async fn measure(State(metrics): State<RequestMetrics>, request: Request, next: Next) -> Response {
-    let mut pending = Pending { metrics, path: request.uri().path().to_owned(), began: Instant::now(), code: None };
-    let response = next.run(request).await;
+    let method = Arc::clone(metrics.method(request.uri().path()));
+    // A stream is no request: it has no end that anybody waits for.
+    let span = match method.streams {
+        None => traces::serving(&method.name, request.headers()),
+        Some(_) => Span::none(),
+    };
+    if let Some(streams) = &method.streams {
+        streams.inc();
+    }
+    let mut pending = Pending { method, began: Instant::now(), code: None, reply: Span::none(), span: span.clone() };
+    let response = next.run(request).instrument(span.clone()).await;
+    pending.reply = span.in_scope(|| traces::span!("reply", kind = "internal"));
     if let Some(code) = code_in(response.headers()) {
         pending.saw(code);
         return response;
@@ -99,10 +140,12 @@ pub async fn measure(State(metrics): State<RequestMetrics>, request: Request, ne
 
 /// Invariant: counted once, when dropped.
 struct Pending {
-    metrics: RequestMetrics,
-    path: String,
+    method: Arc<Method>,
     began: Instant,
     code: Option<Code>,
+    /// Before the span it is a part of, so that it ends first.
+    reply: Span,
+    span: Span,
 }
 
 impl Pending {
@@ -115,7 +158,9 @@ impl Pending {
 impl Drop for Pending {
     fn drop(&mut self) {
         // Without a code the answer was not waited for.
-        self.metrics.ended(&self.path, self.code.unwrap_or(Code::Cancelled), self.began);
+        let code = self.code.unwrap_or(Code::Cancelled);
+        self.span.record("rpc.grpc.status_code", i32::from(code));
+        self.method.ended(code, self.began);
     }
 }
 

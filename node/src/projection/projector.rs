@@ -1,7 +1,7 @@
 //! Who writes the record: the leader, for as long as it leads. Everybody else waits.
 
 use std::convert::Infallible;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use carrel_domain::request::Action;
 use carrel_domain::state::State;
@@ -18,6 +18,7 @@ use crate::projection::trouble::Trouble;
 use crate::projection::writing::Refused;
 use crate::projection::{Ask, AskError, Phase, Status};
 use crate::replica::{Freshness, View, WriteError};
+use crate::traces;
 
 /// A transaction takes well below a second, and costs so little beside its rows.
 const EVENTS_PER_TRANSACTION: usize = 5_000;
@@ -281,6 +282,7 @@ impl Projector {
             return Ok(Step::Idle);
         }
         let to = Cursor { applied_index: at.index, applied_time: at.time, ..cursor.clone() };
+        let began = SystemTime::now();
         match database.write(&changes, cursor, &to, Refused::Fail).await {
             Err(trouble) if trouble.is_of_rows() => {
                 tracing::error!(%trouble, "Postgres refuses rows; they are looked for one by one");
@@ -294,6 +296,9 @@ impl Projector {
         }
         *cursor = to;
         self.events_at_once = (self.events_at_once * 2).min(EVENTS_PER_TRANSACTION);
+        for (index, parent) in self.node.measured().traced_through(cursor.applied_index) {
+            traces::record("project", parent, began, index);
+        }
         self.unacknowledged += changes.event_count;
         self.figures.rows.inc_by(changes.row_count() as u64);
         self.moved(cursor, &view);
@@ -367,7 +372,15 @@ impl Projector {
     fn measure(&self, cursor: &Cursor, view: &State) {
         self.figures.applied_index.set(cursor.applied_index.cast_signed());
         self.figures.lag_entries.set(view.at().index.saturating_sub(cursor.applied_index).cast_signed());
+        self.lag(view, cursor.applied_index);
+    }
+
+    /// How much is kept, and for how long it has been.
+    fn lag(&self, view: &State, from: u64) {
         self.figures.lag_events.set(view.outbox().len().cast_signed());
+        let oldest = view.outbox().after(from).next().and_then(Result::ok);
+        let age_us = oldest.map_or(0, |told| view.at().time.0.saturating_sub(told.at.time.0));
+        self.figures.lag_seconds.set(age_us.max(0) as f64 / 1e6);
     }
 
     fn say(&self, phase: Phase, trouble: Option<&str>) {
@@ -376,6 +389,7 @@ impl Projector {
             self.figures.trouble.reset();
             self.figures.lag_entries.set(0);
             self.figures.lag_events.set(0);
+            self.figures.lag_seconds.set(0.0);
         }
         self.status.send_modify(|status| {
             status.phase = phase;
@@ -400,8 +414,8 @@ impl Projector {
         self.figures.trouble.reset();
         self.figures.trouble.with_label_values(&[trouble.reason()]).set(1);
         let view = self.replica.view();
-        self.figures.lag_events.set(view.outbox().len().cast_signed());
         let through = self.status.borrow().applied_index;
+        self.lag(&view, through.unwrap_or(0).max(view.outbox().through().unwrap_or_default()));
         if let Some(through) = through {
             self.figures.lag_entries.set(view.at().index.saturating_sub(through).cast_signed());
         }

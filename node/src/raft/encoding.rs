@@ -165,7 +165,7 @@ impl<'a> Reader<'a> {
             COMMAND => {
                 let at = self.i64()?;
                 let length = self.u32()? as usize;
-                Ok(Payload::Normal(Command { at, body: Bytes::copy_from_slice(self.bytes(length)?) }))
+                Ok(Payload::Normal(Command { at, body: Bytes::copy_from_slice(self.bytes(length)?), trace: None }))
             }
             MEMBERSHIP => Ok(Payload::Membership(self.membership()?)),
             _ => Err(Undecodable("an entry is of a kind this version does not know")),

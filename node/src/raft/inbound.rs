@@ -104,14 +104,18 @@ impl<P: Platform, N: Transport<P>> Inbound<P, N> {
         &self,
         request: VoteRequest<Types<P::Runtime>>,
     ) -> Result<VoteResponse<Types<P::Runtime>>, InboundError> {
-        self.running()?.raft.vote(request).await.map_err(raft_stopped)
+        let running = self.running()?;
+        running.measured.votes_asked.inc();
+        running.raft.vote(request).await.map_err(raft_stopped)
     }
 
     pub async fn pre_vote(
         &self,
         request: VoteRequest<Types<P::Runtime>>,
     ) -> Result<VoteResponse<Types<P::Runtime>>, InboundError> {
-        self.running()?.raft.pre_vote(request).await.map_err(raft_stopped)
+        let running = self.running()?;
+        running.measured.pre_votes_asked.inc();
+        running.raft.pre_vote(request).await.map_err(raft_stopped)
     }
 
     pub async fn transfer_leader(

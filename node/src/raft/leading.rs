@@ -18,6 +18,7 @@ use openraft::type_config::async_runtime::Select2;
 use openraft_rt::AsyncRuntime;
 
 use crate::raft::leader_clock::{LeaderClock, median};
+use crate::raft::measured::{Measured, Seen};
 use crate::raft::peers::{Peer, Peers};
 use crate::raft::platform::Platform;
 use crate::raft::types::{CommittedLeaderId, Membership, NodeId, Raft, Types};
@@ -101,6 +102,7 @@ pub struct LeadershipTask<P: Platform, N> {
     pub peers: N,
     pub views: Arc<Views<P::Runtime>>,
     pub lead: Lead<P::Runtime>,
+    pub measured: Arc<Measured>,
     pub me: NodeId,
 }
 
@@ -211,6 +213,7 @@ impl<P: Platform, N: Peers<P::Runtime>> LeadershipTask<P, N> {
         };
         // Who is late is left out.
         let _ = Types::<P::Runtime>::timeout(STRAGGLER_LIMIT, stragglers).await;
+        self.measured.clocks_read(&offsets_us);
         median(offsets_us)
     }
 
@@ -231,11 +234,18 @@ pub async fn follow_leader<P: Platform>(
     me: NodeId,
     lead: Lead<P::Runtime>,
     leader: Arc<Announcer<P::Runtime, Option<NodeId>>>,
+    measured: Arc<Measured>,
 ) {
     let mut metrics = raft.metrics();
     let mut leading = lead.watch();
+    let mut seen = Seen::default();
     loop {
-        let named = metrics.borrow_and_update().current_leader;
+        let named = {
+            let metrics = metrics.borrow_and_update();
+            let stands = metrics.vote.leader_id.voted_for == me;
+            seen.look(&measured, metrics.current_term, metrics.current_leader, stands);
+            metrics.current_leader
+        };
         let serving = named.filter(|id| *id != me || leading.get().is_some());
         if leader.get() != serving {
             leader.announce(serving);

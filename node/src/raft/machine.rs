@@ -7,19 +7,23 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use carrel_domain::format::DecodeError;
 use carrel_domain::state::State;
 use futures_util::{Stream, StreamExt};
-use openraft::OptionalSend;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::type_config::TypeConfigExt;
+use openraft::{Instant, OptionalSend};
 
+use crate::raft::measured::Measured;
 use crate::raft::platform::Platform;
 use crate::raft::replicated::{Decoded, Decoder, Replicated, encode};
 use crate::raft::snapshots::{Snapshots, StoredSnapshot};
-use crate::raft::types::{LogId, Response, Snapshot, SnapshotMeta, StoredMembership, Types};
+use crate::raft::types::{LogId, Response, Snapshot, SnapshotMeta, StoredMembership, Traced, Types};
 use crate::raft::views::{Published, Views};
 use crate::raft::wal::{Log, Room};
+use crate::traces;
 
 /// Answers wait for the view that shows them at most until so many entries are applied: some hundred microseconds,
 /// while publishing costs one.
@@ -30,12 +34,19 @@ pub struct Machine<P: Platform> {
     log: Log<P>,
     snapshots: Snapshots<P>,
     views: Arc<Views<P::Runtime>>,
+    measured: Arc<Measured>,
     state: Replicated,
 }
 
 impl<P: Platform> Machine<P> {
-    pub fn new(platform: P, log: Log<P>, snapshots: Snapshots<P>, views: Arc<Views<P::Runtime>>) -> Self {
-        Self { platform, log, snapshots, views, state: Replicated::default() }
+    pub fn new(
+        platform: P,
+        log: Log<P>,
+        snapshots: Snapshots<P>,
+        views: Arc<Views<P::Runtime>>,
+        measured: Arc<Measured>,
+    ) -> Self {
+        Self { platform, log, snapshots, views, measured, state: Replicated::default() }
     }
 
     fn publish(&self) {
@@ -55,10 +66,18 @@ impl<P: Platform> RaftStateMachine<Types<P::Runtime>> for Machine<P> {
     where
         Strm: Stream<Item = Result<EntryResponder<Types<P::Runtime>>, io::Error>> + Unpin + OptionalSend,
     {
+        let (began, mut applied) = (Types::<P::Runtime>::now(), 0_u64);
         let mut unpublished = 0;
         let mut answers: Vec<(ApplyResponder<Types<P::Runtime>>, Response)> = Vec::new();
         while let Some((entry, responder)) = entries.next().await.transpose()? {
-            let response = self.state.apply(entry.log_id, entry.payload)?;
+            let trace = entry.payload.trace().map(|parent| (parent, SystemTime::now()));
+            let (response, events) = self.state.apply(entry.log_id, entry.payload)?;
+            self.measured.observe(&self.state.library, &events);
+            if let Some((parent, began)) = trace {
+                traces::record("apply", parent, began, entry.log_id.index);
+                self.measured.traced(entry.log_id.index, parent);
+            }
+            applied += 1;
             unpublished += 1;
             answers.extend(responder.map(|responder| (responder, response)));
             if unpublished == ENTRIES_PER_VIEW {
@@ -69,6 +88,8 @@ impl<P: Platform> RaftStateMachine<Types<P::Runtime>> for Machine<P> {
         }
         self.publish();
         answers.into_iter().for_each(|(responder, response)| responder.send(response));
+        self.measured.apply_seconds.observe(began.elapsed().as_secs_f64());
+        self.measured.apply_batch_entries.observe(applied as f64);
         Ok(())
     }
 
@@ -82,6 +103,7 @@ impl<P: Platform> RaftStateMachine<Types<P::Runtime>> for Machine<P> {
         let decoded = self.platform.run_storage("snapshot-decoder", decode(received)).await?;
         self.snapshots.install(&snapshot, &self.log).await?;
         self.state = Replicated::of(decoded, meta);
+        self.measured.begin_tally(&self.state.library);
         self.publish();
         Ok(())
     }

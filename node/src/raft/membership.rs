@@ -27,6 +27,7 @@ use crate::raft::running::Running;
 use crate::raft::snapshots::StoredSnapshot;
 use crate::raft::snapshotting::write_snapshot;
 use crate::raft::types::{CommittedLeaderId, LogId, Member, NodeId, Response, Types};
+use crate::replica::{LeaderFigures, PeerFigures};
 
 /// How long a change of the membership may take: two entries on a majority's disks.
 const CHANGE_LIMIT: Duration = Duration::from_secs(10);
@@ -473,6 +474,29 @@ impl<P: Platform, N: Transport<P>> Running<P, N> {
             .flatten()
             .filter(|(_, acked)| acked.is_some_and(|acked| acked.elapsed() <= silent_after));
         answered.map(|(id, _)| *id).chain([self.me.node_id]).collect()
+    }
+
+    /// For metrics, from what a leader knows by itself.
+    pub(in crate::raft) fn leader_figures(&self, status: &ClusterStatus) -> LeaderFigures {
+        let healthy = self.healthy();
+        let margin = |voters: &BTreeSet<NodeId>| {
+            let answering = voters.intersection(&healthy).count();
+            i64::try_from(answering).unwrap_or(i64::MAX) - i64::try_from(voters.len() / 2 + 1).unwrap_or(i64::MAX)
+        };
+        let others = status.members.iter().filter(|member| member.id != self.me.node_id);
+        LeaderFigures {
+            quorum_margin: status.voter_sets.iter().map(margin).min().unwrap_or(0),
+            since_quorum_ack: status.since_quorum_ack,
+            clock_spread_us: self.measured.clock_spread_us(),
+            peers: others
+                .map(|member| PeerFigures {
+                    id: member.id,
+                    ordinal: member.ordinal,
+                    matched_index: member.matched_index,
+                    since_ack: member.since_ack,
+                })
+                .collect(),
+        }
     }
 
     fn status(&self, identity: Identity) -> ClusterStatus {

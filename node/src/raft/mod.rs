@@ -16,6 +16,7 @@ pub mod snapshots;
 pub mod wal;
 
 mod replicated;
+pub mod measured;
 
 pub mod machine;
 pub mod views;

@@ -17,6 +17,7 @@ use openraft::async_runtime::Mutex as AsyncMutex;
 use openraft::errors::{InitializeError, RaftError};
 use openraft::type_config::TypeConfigExt;
 use openraft::type_config::async_runtime::Select2;
+use prometheus::Registry;
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -25,7 +26,8 @@ use crate::raft::identity::{DataDirectory, FIRST_LINEAGE, IdentityError, MemberO
 use crate::raft::inbound::Inbound;
 use crate::raft::leading::Lead;
 use crate::raft::log_request::{ClusterRequest, Founding};
-use crate::raft::membership::AdminError;
+use crate::raft::measured::Measured;
+use crate::raft::membership::{AdminError, Role};
 use crate::raft::peers::Transport;
 use crate::raft::platform::Platform;
 use crate::raft::running::{Failure, Running, StartError, Surroundings, chain};
@@ -135,6 +137,7 @@ impl<P: Platform, N: Transport<P>> Node<P, N> {
             ordinal,
             views: Arc::default(),
             lead: Lead::default(),
+            measured: Arc::default(),
             failure: Arc::new(Announcer::new(None)),
         };
         let shared = Shared {
@@ -176,10 +179,13 @@ impl<P: Platform, N: Transport<P>> Node<P, N> {
         let around = &self.shared.around;
         let serves = self.shared.serving().is_ok();
         let leads = around.lead.leading().is_some();
+        let incarnation = self.shared.incarnation.to_string();
         let Some(running) = self.shared.running() else {
-            return NodeFigures { ordinal: around.ordinal, ..NodeFigures::default() };
+            return NodeFigures { ordinal: around.ordinal, incarnation, ..NodeFigures::default() };
         };
         let status = running.local_status();
+        let cluster = self.local_status();
+        let learners = cluster.members.iter().filter(|member| member.role == Role::Learner).count();
         let log = running.log.counters();
         let library = &running.views.newest().library;
         NodeFigures {
@@ -202,7 +208,28 @@ impl<P: Platform, N: Transport<P>> Node<P, N> {
             is_disk_full: running.log.room().is_full(),
             claims_held: library.claims_held(),
             claims_let_go: library.history().count(),
+            incarnation,
+            lineage: Some(running.me.lineage),
+            voted_for: cluster.vote.map(|vote| vote.node_id),
+            voters: (cluster.members.len() - learners) as u64,
+            learners: learners as u64,
+            backup_at: around.measured.backup_at(),
+            leading: leads.then(|| running.leader_figures(&cluster)),
         }
+    }
+
+    /// Makes known to those who scrape what replication counts by itself.
+    ///
+    /// # Errors
+    /// If a metric of one of these names is registered already.
+    pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        let measured = self.measured();
+        measured.register(registry)
+    }
+
+    /// What it counts by itself.
+    pub fn measured(&self) -> &Arc<Measured> {
+        &self.shared.around.measured
     }
 
     /// Waits for the failure after which the process has to end. Returns only if there is one.

@@ -19,9 +19,11 @@ use openraft_rt::AsyncRuntime;
 
 use crate::raft::admission::Admission;
 use crate::raft::leading::Lead;
+use crate::raft::measured::Measured;
 use crate::raft::platform::Platform;
 use crate::raft::shortage::{Doorkeeper, Intake};
 use crate::raft::types::{Command, LogId, NodeId, Raft, Response, Types};
+use crate::traces::{self, TraceParent};
 
 /// The cluster's own requests (ticks, calendars, ids) come one at a time from a handful of tasks, and are not refused
 /// when clients are many: without them time would stand still.
@@ -56,6 +58,7 @@ pub enum Sender {
 
 struct Proposal<RT: AsyncRuntime> {
     body: Bytes,
+    trace: Option<TraceParent>,
     /// Until then somebody waits for the outcome.
     ends: InstantOf<Types<RT>>,
     responder: ProgressResponder<Types<RT>, ClientWriteResult<Types<RT>>>,
@@ -66,6 +69,7 @@ pub struct Proposer<RT: AsyncRuntime> {
     queue: MpscSenderOf<Types<RT>, Proposal<RT>>,
     in_flight: Admission,
     intake: Arc<Doorkeeper<RT>>,
+    measured: Arc<Measured>,
 }
 
 /// The proposing task, not yet running.
@@ -76,15 +80,25 @@ pub struct Proposing<RT: AsyncRuntime> {
 pub fn proposer<RT: AsyncRuntime>(
     in_flight_limit: usize,
     intake: Arc<Doorkeeper<RT>>,
+    measured: Arc<Measured>,
 ) -> (Proposer<RT>, Proposing<RT>) {
     let (sender, receiver) = Types::<RT>::mpsc(in_flight_limit + RESERVED_FOR_SYSTEM);
-    (Proposer { queue: sender, in_flight: Admission::new(in_flight_limit), intake }, Proposing { queue: receiver })
+    (
+        Proposer { queue: sender, in_flight: Admission::new(in_flight_limit), intake, measured },
+        Proposing { queue: receiver },
+    )
 }
 
 impl<RT: AsyncRuntime> Proposer<RT> {
     /// Waits for the outcome without limit: an isolated leader has none until it is no longer isolated. What is not
     /// proposed by `ends` never is.
     pub async fn propose(&self, body: Bytes, sender: Sender, ends: InstantOf<Types<RT>>) -> Outcome {
+        let outcome = self.proposed(body, sender, ends).await;
+        self.measured.proposed(&outcome);
+        outcome
+    }
+
+    async fn proposed(&self, body: Bytes, sender: Sender, ends: InstantOf<Types<RT>>) -> Outcome {
         let _taken_on = match sender {
             Sender::System => None,
             Sender::Client => match self.in_flight.enter() {
@@ -99,12 +113,14 @@ impl<RT: AsyncRuntime> Proposer<RT> {
         }
         let started = Types::<RT>::now();
         let (responder, outcome) = ProgressResponder::complete_only();
-        if self.queue.send(Proposal { body, ends, responder }).await.is_err() {
+        if self.queue.send(Proposal { body, trace: traces::current(), ends, responder }).await.is_err() {
             return Outcome::NotProposed { leader: None };
         }
         let outcome = outcome.await;
         if sender == Sender::Client && outcome.is_ok() {
-            self.in_flight.took(started.elapsed());
+            let took = started.elapsed();
+            self.in_flight.took(took);
+            self.measured.proposal_seconds.observe(took.as_secs_f64());
         }
         match outcome {
             Ok(Ok(written)) => Outcome::Applied { log_id: written.log_id, response: written.data },
@@ -128,14 +144,14 @@ impl<RT: AsyncRuntime> Proposer<RT> {
 
 impl<RT: AsyncRuntime> Proposing<RT> {
     pub async fn run<P: Platform<Runtime = RT>>(mut self, raft: Raft<P>, lead: Lead<RT>) {
-        while let Some(Proposal { body, ends, responder }) = self.queue.recv().await {
+        while let Some(Proposal { body, trace, ends, responder }) = self.queue.recv().await {
             // An entry that nobody waits for would only hold up those behind it.
             let stamp = if Types::<RT>::now() < ends { lead.stamp() } else { None };
             let Some((term, at)) = stamp else {
                 responder.on_complete(Err(ClientWriteError::ForwardToLeader(ForwardToLeader::empty())));
                 continue;
             };
-            let enqueued = raft.write(Command { at, body }).with_leader(term).responder(responder).await;
+            let enqueued = raft.write(Command { at, body, trace }).with_leader(term).responder(responder).await;
             if enqueued.is_err() {
                 // openraft has stopped. What is still queued finds its channel closed, and its outcome unknown.
                 return;

@@ -10,6 +10,7 @@ use openraft::type_config::TypeConfigExt;
 use openraft::{Instant, ReadPolicy};
 
 use crate::raft::leading::peer;
+use crate::raft::measured::Measured;
 use crate::raft::peers::Transport;
 use crate::raft::platform::Platform;
 use crate::raft::running::Running;
@@ -86,6 +87,7 @@ impl<P: Platform> Reading<P> {
         raft: Raft<P>,
         peers: N,
         leader: Arc<Announcer<P::Runtime, Option<NodeId>>>,
+        measured: Arc<Measured>,
     ) {
         while let Some(first) = self.queue.recv().await {
             let mut readers = vec![first];
@@ -94,6 +96,7 @@ impl<P: Platform> Reading<P> {
             {
                 readers.push(reader);
             }
+            measured.read_index_rounds.inc();
             let answer = read_index(&raft, &peers, leader.get()).await;
             for reader in readers {
                 // Who has gone needs no answer.
@@ -152,6 +155,7 @@ impl<P: Platform, N: Transport<P>> Running<P, N> {
             let (leader, asked) = (self.leader.get(), Types::<P::Runtime>::now());
             // openraft answers all that ask on the leader together; only questions to another node are worth gathering.
             let answer = if self.lead.leading().is_some() {
+                self.measured.read_index_rounds.inc();
                 confirmed_index(&self.raft).await
             } else {
                 Types::<P::Runtime>::timeout(Self::remaining(deadline), self.read_index.ask()).await.ok().flatten()

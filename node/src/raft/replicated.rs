@@ -5,7 +5,9 @@
 use std::io;
 use std::sync::Arc;
 
+use carrel_domain::event::Event;
 use carrel_domain::format::{self, DecodeError, SnapshotReader};
+use carrel_domain::reply::Applied;
 use carrel_domain::request::At;
 use carrel_domain::state::State;
 use carrel_domain::time::Timestamp;
@@ -40,18 +42,19 @@ impl Replicated {
         }
     }
 
-    pub fn apply(&mut self, log_id: LogId, payload: Payload) -> io::Result<Response> {
-        let response = match payload {
-            Payload::Blank => Response::None,
+    /// What it gives to whoever proposed it, and what it made happen.
+    pub fn apply(&mut self, log_id: LogId, payload: Payload) -> io::Result<(Response, Vec<Event>)> {
+        let (response, events) = match payload {
+            Payload::Blank => (Response::None, Vec::new()),
             Payload::Normal(command) => self.apply_command(log_id, &command)?,
             Payload::Membership(membership) => {
                 Arc::make_mut(&mut self.cluster).observe(&membership);
                 self.membership = Arc::new(StoredMembership::new(Some(log_id), membership));
-                Response::None
+                (Response::None, Vec::new())
             }
         };
         self.applied = Some(log_id);
-        Ok(response)
+        Ok((response, events))
     }
 
     /// Costs a handful of reference counts, however large the library is.
@@ -68,18 +71,19 @@ impl Replicated {
         SnapshotMeta { last_log_id: self.applied, last_membership: StoredMembership::clone(&self.membership) }
     }
 
-    fn apply_command(&mut self, log_id: LogId, command: &Command) -> io::Result<Response> {
+    fn apply_command(&mut self, log_id: LogId, command: &Command) -> io::Result<(Response, Vec<Event>)> {
         let request = LogRequest::decode(&command.body).map_err(|error| undecodable(log_id, &error))?;
         Ok(match request {
             LogRequest::Library(request) => {
                 let at = At { index: log_id.index, time: Timestamp(command.at) };
-                Response::Library(Box::new(self.library.apply(at, &request).reply))
+                let Applied { reply, events } = self.library.apply(at, &request);
+                (Response::Library(Box::new(reply)), events)
             }
             LogRequest::Cluster(request) => {
                 let cluster = Arc::make_mut(&mut self.cluster);
                 let outcome = cluster.apply(log_id.index, &request);
                 cluster.observe(self.membership.membership());
-                Response::Cluster(outcome)
+                (Response::Cluster(outcome), Vec::new())
             }
         })
     }

@@ -17,6 +17,7 @@ use crate::raft::admission::Admission;
 use crate::raft::identity::MemberOf;
 use crate::raft::leading::{Lead, LeadershipTask, follow_leader, peer};
 use crate::raft::machine::Machine;
+use crate::raft::measured::Measured;
 use crate::raft::peers::{Peer, Transport};
 use crate::raft::platform::Platform;
 use crate::raft::proposer::{Proposer, proposer};
@@ -78,6 +79,7 @@ pub struct Running<P: Platform, N> {
     pub peers: N,
     pub views: Arc<Views<P::Runtime>>,
     pub lead: Lead<P::Runtime>,
+    pub measured: Arc<Measured>,
     /// Requests of this node's own clients, wherever they are decided.
     pub clients: Admission,
     pub proposer: Arc<Proposer<P::Runtime>>,
@@ -100,6 +102,7 @@ pub struct Surroundings<P: Platform> {
     pub ordinal: u32,
     pub views: Arc<Views<P::Runtime>>,
     pub lead: Lead<P::Runtime>,
+    pub measured: Arc<Measured>,
     pub failure: Arc<Announcer<P::Runtime, Option<Failure>>>,
 }
 
@@ -112,11 +115,13 @@ impl<P: Platform, N: Transport<P>> Running<P, N> {
         snapshot_directory: &std::path::Path,
         peers: N,
     ) -> Result<Arc<Self>, StartError> {
-        let Surroundings { platform, settings, ordinal, views, lead, failure: _ } = around;
+        let Surroundings { platform, settings, ordinal, views, lead, measured, failure: _ } = around;
         let config = settings.raft_config()?;
-        let log = Log::open_with(platform, log_directory, me.log_owner(), settings.log).await?;
+        let log =
+            Log::open_counted(platform, log_directory, me.log_owner(), settings.log, Arc::clone(&measured.log)).await?;
         let snapshots = Snapshots::open(platform, snapshot_directory, me.log_owner(), log.reach()).await?;
-        let machine = Machine::new(platform.clone(), log.clone(), snapshots.clone(), Arc::clone(views));
+        let machine =
+            Machine::new(platform.clone(), log.clone(), snapshots.clone(), Arc::clone(views), Arc::clone(measured));
         let raft = Raft::<P>::build(me.node_id, config, peers.clone(), log.clone(), machine)
             .await
             .map_err(|fatal| StartError::Replay(fatal.to_string()))?;
@@ -129,7 +134,7 @@ impl<P: Platform, N: Transport<P>> Running<P, N> {
         }
 
         let intake = Arc::new(Doorkeeper::new(Intake::Open));
-        let (proposer, proposing) = proposer(settings.in_flight_limit, Arc::clone(&intake));
+        let (proposer, proposing) = proposer(settings.in_flight_limit, Arc::clone(&intake), Arc::clone(measured));
         let (read_index, reading) = ReadIndex::new();
         let running = Arc::new(Self {
             me,
@@ -142,6 +147,7 @@ impl<P: Platform, N: Transport<P>> Running<P, N> {
             peers: peers.clone(),
             views: Arc::clone(views),
             lead: lead.clone(),
+            measured: Arc::clone(measured),
             clients: Admission::new(settings.in_flight_limit),
             proposer: Arc::new(proposer),
             intake,
@@ -152,9 +158,15 @@ impl<P: Platform, N: Transport<P>> Running<P, N> {
             closed: Announcer::new(false),
         });
         running.spawn(proposing.run(raft.clone(), lead.clone()));
-        running.spawn(reading.run(raft.clone(), peers.clone(), Arc::clone(&running.leader)));
+        running.spawn(reading.run(raft.clone(), peers.clone(), Arc::clone(&running.leader), Arc::clone(measured)));
         running.spawn(tick(Arc::clone(&running.proposer), Arc::clone(views), lead.clone()));
-        running.spawn(follow_leader(raft.clone(), me.node_id, lead.clone(), Arc::clone(&running.leader)));
+        running.spawn(follow_leader(
+            raft.clone(),
+            me.node_id,
+            lead.clone(),
+            Arc::clone(&running.leader),
+            Arc::clone(measured),
+        ));
         let removal = RemovalTask {
             raft: raft.clone(),
             peers: peers.clone(),
@@ -169,6 +181,7 @@ impl<P: Platform, N: Transport<P>> Running<P, N> {
             peers,
             views: Arc::clone(views),
             lead: lead.clone(),
+            measured: Arc::clone(measured),
             me: me.node_id,
         };
         running.spawn(leadership.run());

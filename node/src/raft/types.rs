@@ -12,6 +12,7 @@ use openraft_rt::AsyncRuntime;
 use crate::raft::cluster::{ClusterRefusal, ClusterReply};
 use crate::raft::machine::Machine;
 use crate::raft::platform::Platform;
+use crate::traces::TraceParent;
 
 pub type NodeId = u64;
 /// One leader per term, as in the paper.
@@ -35,11 +36,27 @@ pub struct Command {
     pub at: i64,
     /// An encoded `LogRequest`, versioned.
     pub body: Bytes,
+    /// Where its trace goes on, if it has one. Sent to peers and never stored.
+    pub trace: Option<TraceParent>,
 }
 
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} bytes at {}", self.body.len(), self.at)
+    }
+}
+
+/// Of an entry: where its trace goes on.
+pub trait Traced {
+    fn trace(&self) -> Option<TraceParent>;
+}
+
+impl Traced for Payload {
+    fn trace(&self) -> Option<TraceParent> {
+        match self {
+            Payload::Normal(command) => command.trace,
+            Payload::Blank | Payload::Membership(_) => None,
+        }
     }
 }
 

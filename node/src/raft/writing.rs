@@ -14,6 +14,7 @@ use openraft::Instant;
 use openraft::alias::InstantOf;
 use openraft::async_runtime::WatchReceiver;
 use openraft::type_config::TypeConfigExt;
+use tracing::Instrument;
 
 use crate::raft::leading::peer;
 use crate::raft::log_request::LogRequest;
@@ -23,6 +24,7 @@ use crate::raft::proposer::{Outcome, Sender};
 use crate::raft::running::Running;
 use crate::raft::types::{NodeId, Response, Types};
 use crate::replica::WriteError;
+use crate::traces;
 
 /// Between attempts with the same leader, of possibly thousands who wait for the next; that one is tried at once.
 const RETRY: Duration = Duration::from_millis(100);
@@ -57,13 +59,23 @@ impl<P: Platform, N: Transport<P>> Running<P, N> {
                     Err(WriteError::EarlierRelease)
                 }
                 Some(leader) if leader == self.me.node_id => self.write_here(body.clone(), Sender::Client, ends).await,
-                Some(leader) => self.hand_over(leader, body.clone(), ends).await,
+                Some(leader) => {
+                    let forward = traces::span!("forward", kind = "client");
+                    let attempt = self.hand_over(leader, body.clone(), ends).instrument(forward).await;
+                    self.measured.forwarded.count(&attempt);
+                    attempt
+                }
                 None => Err(WriteError::NoLeader),
             };
             match &attempt {
                 // The longest wait there is for an outcome, and for nothing.
                 Err(WriteError::Overloaded | WriteError::Unknown) => self.clients.too_much(),
-                Ok(_) => self.clients.took(started.elapsed()),
+                Ok(answer) => {
+                    self.clients.took(started.elapsed());
+                    if answer.replayed {
+                        self.measured.record_hits.inc();
+                    }
+                }
                 Err(_) => {}
             }
             let remaining = Self::remaining(deadline);
@@ -135,10 +147,15 @@ impl<P: Platform, N: Transport<P>> Running<P, N> {
     pub async fn propose(&self, body: Bytes, sender: Sender, ends: InstantOf<Types<P::Runtime>>) -> Outcome {
         let limit = Self::remaining(ends).min(self.settings.outcome_wait);
         if limit.is_zero() {
+            self.measured.proposed(&Outcome::Expired);
             return Outcome::Expired;
         }
-        let outcome = self.proposer.propose(body, sender, ends);
-        Types::<P::Runtime>::timeout(limit, outcome).await.unwrap_or(Outcome::Unknown)
+        let outcome = self.proposer.propose(body, sender, ends).instrument(traces::span!("propose", kind = "internal"));
+        Types::<P::Runtime>::timeout(limit, outcome).await.unwrap_or_else(|_| {
+            // Whoever waited for it is gone, so it counts itself no more.
+            self.measured.proposed(&Outcome::Unknown);
+            Outcome::Unknown
+        })
     }
 
     async fn write_here(&self, body: Bytes, sender: Sender, ends: InstantOf<Types<P::Runtime>>) -> Attempt {

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::{IntCounterVec, Opts, Registry};
+use prometheus::{IntCounterVec, Registry};
 use rustls::client::WebPkiServerVerifier;
 use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::ClientCertVerifier;
@@ -32,6 +32,8 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+use crate::metrics::catalogue::{self, Metric, registered};
 
 use dial::Dialling;
 use files::{Contents, Pair};
@@ -159,17 +161,12 @@ impl Tls {
         peers: &[String],
         registry: &Registry,
     ) -> Result<(Self, Follower), TlsError> {
-        let counter = |name: &str, help: &str, labels: &[&str]| {
-            let counter = IntCounterVec::new(Opts::new(name, help), labels).expect("the name is well-formed");
-            registry.register(Box::new(counter.clone())).expect("the name is used once");
-            counter
-        };
-        let reloads =
-            counter("tls_reloads_total", "Changes of certificate files, by whether they were taken.", &["outcome"]);
+        let counter = |metric: &Metric| registered(registry, metric.counters()).expect("the name is used once");
+        let reloads = counter(&catalogue::TLS_RELOADS);
         for outcome in [TAKEN, REFUSED] {
             reloads.with_label_values(&[outcome]);
         }
-        let refusals = counter("tls_handshakes_refused_total", "Connections without a right certificate.", &["port"]);
+        let refusals = counter(&catalogue::TLS_REFUSED);
         let mut tls = Self {
             peers: None,
             admin: None,

@@ -91,9 +91,9 @@ async fn calls_are_counted_by_method_and_code() {
     assert_eq!(refused.expect_err("no such method").code(), Code::Unimplemented);
     let text = TextEncoder::new().encode_to_string(&house.registry.gather()).expect("text");
     for line in [
-        r#"grpc_requests_total{code="OK",method="carrel.v1.ReservationService/CreateReservation"} 1"#,
-        r#"grpc_requests_total{code="UNAUTHENTICATED",method="carrel.v1.AuthService/GetSession"} 1"#,
-        r#"grpc_requests_total{code="UNIMPLEMENTED",method="other"} 1"#,
+        r#"carrel_grpc_requests_total{code="OK",method="carrel.v1.ReservationService/CreateReservation"} 1"#,
+        r#"carrel_grpc_requests_total{code="UNAUTHENTICATED",method="carrel.v1.AuthService/GetSession"} 1"#,
+        r#"carrel_grpc_requests_total{code="UNIMPLEMENTED",method="other"} 1"#,
         r#"grpc_request_seconds_count{method="carrel.v1.ReservationService/CreateReservation"} 1"#,
     ] {
         assert!(text.contains(line), "{line}\n{text}");

@@ -128,7 +128,11 @@ fn log_id(term: u64, index: u64) -> Option<wire::LogId> {
 /// What was said in an earlier term, or could have been.
 fn messages(from: u64, to: u64) -> Vec<(&'static str, Vec<u8>)> {
     let ballot = |committed| Some(wire::Ballot { term: 1, node_id: from, committed });
-    let command = wire::entry::Command { at: 1_800_000_000_000_000, body: b"what was never said".to_vec().into() };
+    let command = wire::entry::Command {
+        at: 1_800_000_000_000_000,
+        body: b"what was never said".to_vec().into(),
+        ..Default::default()
+    };
     let entry = wire::Entry { log_id: log_id(1, 4), payload: Some(wire::entry::Payload::Command(command)) };
     let vote = wire::VoteRequest { vote: ballot(false), last_log_id: log_id(1, 1 << 40), leadership_transfer: true };
     vec![

@@ -68,8 +68,11 @@ pub fn log_id(term: u64, index: u64) -> LogId {
 
 pub fn entry(term: u64, index: u64, body_bytes: usize) -> Entry {
     let fill = u8::try_from(index % 251).expect("below 251");
-    let command =
-        Command { at: 1_000_000 + i64::try_from(index).expect("small"), body: Bytes::from(vec![fill; body_bytes]) };
+    let command = Command {
+        at: 1_000_000 + i64::try_from(index).expect("small"),
+        body: Bytes::from(vec![fill; body_bytes]),
+        trace: None,
+    };
     Entry { log_id: log_id(term, index), payload: Payload::Normal(command) }
 }
 

@@ -19,6 +19,7 @@ use crate::raft::snapshots::{Announced, BodySum, StateHash};
 use crate::raft::types::{
     Command, CommittedLeaderId, Entry, LogId, Member, Membership, Payload, SnapshotMeta, StoredMembership, Types, Vote,
 };
+use crate::traces::TraceParent;
 
 /// A message that says nothing sensible, in words for a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -129,7 +130,10 @@ impl Wire for Entry {
     fn to_wire(self) -> wire::Entry {
         let payload = match self.payload {
             Payload::Blank => wire::entry::Payload::Blank(wire::entry::Blank {}),
-            Payload::Normal(Command { at, body }) => wire::entry::Payload::Command(wire::entry::Command { at, body }),
+            Payload::Normal(Command { at, body, trace }) => {
+                let trace = trace.map_or_else(Default::default, |trace| trace.to_bytes().to_vec().into());
+                wire::entry::Payload::Command(wire::entry::Command { at, body, trace })
+            }
             Payload::Membership(membership) => wire::entry::Payload::Membership(membership.to_wire()),
         };
         wire::Entry { log_id: Some(self.log_id.to_wire()), payload: Some(payload) }
@@ -139,7 +143,10 @@ impl Wire for Entry {
         let wire::Entry { log_id, payload } = message;
         let payload = match payload.ok_or(Malformed("an entry of a kind this version does not know"))? {
             wire::entry::Payload::Blank(wire::entry::Blank {}) => Payload::Blank,
-            wire::entry::Payload::Command(wire::entry::Command { at, body }) => Payload::Normal(Command { at, body }),
+            // A trace that says nothing sensible is none.
+            wire::entry::Payload::Command(wire::entry::Command { at, body, trace }) => {
+                Payload::Normal(Command { at, body, trace: TraceParent::from_bytes(&trace) })
+            }
             wire::entry::Payload::Membership(membership) => Payload::Membership(Membership::from_wire(membership)?),
         };
         Ok(Entry { log_id: required(log_id, "an entry without a log id")?, payload })

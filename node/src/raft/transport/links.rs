@@ -33,6 +33,7 @@ use crate::raft::transport::{Limits, MESSAGE_LIMIT_BYTES, Served, pipeline, rout
 use crate::raft::types::{CommittedLeaderId, LogId, Member, NodeId, Vote};
 use crate::raft::wal::LogOwner;
 use crate::tls::Dialler;
+use crate::traces;
 
 type Rpc<T> = Result<T, RPCError<Served>>;
 
@@ -117,6 +118,9 @@ impl Line {
     pub(super) fn request<M>(&self, message: M) -> Request<M> {
         let mut request = Request::new(message);
         request.metadata_mut().insert(route::KEY, self.route_value.clone());
+        if let Some(trace) = traces::outgoing() {
+            request.metadata_mut().insert(traces::HEADER, trace);
+        }
         request
     }
 

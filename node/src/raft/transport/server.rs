@@ -31,6 +31,7 @@ use tonic::transport::Server;
 use tonic::transport::server::Connected;
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt};
+use tracing::Instrument;
 
 use crate::raft::peers::{LocalStatus, Proposed, Route, WrongRoute};
 use crate::raft::platform::Platform;
@@ -41,6 +42,7 @@ use crate::raft::transport::snapshot::ReceiveError;
 use crate::raft::transport::{MESSAGE_LIMIT_BYTES, Served, route, snapshot};
 use crate::raft::types::{LogId, SnapshotMeta, Vote};
 use crate::timeout;
+use crate::traces;
 
 /// Why this node does not answer a peer's call. A proposal is never refused like this: what became of it is an answer,
 /// as its caller must know whether it was made.
@@ -306,8 +308,9 @@ impl<I: Inbound> PeerService for Service<I> {
 
     async fn propose(&self, request: Request<wire::ProposeRequest>) -> Result<Response<wire::ProposeResponse>, Status> {
         let within = timeout::of(request.metadata().as_ref()).unwrap_or(PROPOSAL_LIMIT);
+        let span = traces::serving_peer("carrel.peer.v1.PeerService/Propose", request.metadata());
         let wire::ProposeRequest { body } = request.into_inner();
-        Ok(Response::new(self.inbound.propose(body, within).await.to_wire()))
+        Ok(Response::new(self.inbound.propose(body, within).instrument(span).await.to_wire()))
     }
 
     async fn read_clock(

@@ -178,6 +178,17 @@ impl<P: Platform> Log<P> {
         owner: LogOwner,
         options: LogOptions,
     ) -> Result<Self, OpenLogError> {
+        Self::open_counted(platform, dir, owner, options, Arc::default()).await
+    }
+
+    /// As [`Log::open_with`], with counters that outlive this log.
+    pub async fn open_counted(
+        platform: &P,
+        dir: &Path,
+        owner: LogOwner,
+        options: LogOptions,
+        counters: Arc<WalCounters>,
+    ) -> Result<Self, OpenLogError> {
         let recovered = recover(platform.disk(), dir, owner).await?;
         let written = Carried {
             vote: recovered.memory.vote,
@@ -186,7 +197,6 @@ impl<P: Platform> Log<P> {
             next_index: recovered.memory.next_index(),
         };
         let memory = SharedMemory(Arc::new(Mutex::new(recovered.memory)));
-        let counters = Arc::new(WalCounters::default());
         let room = Arc::<Room<P>>::default();
         let segment_bytes = options.segment_bytes.max(format::SEGMENT_HEADER_BYTES as u64);
         let writer = Writer {

@@ -9,17 +9,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use openraft::Instant;
 use openraft::alias::{InstantOf, MpscReceiverOf, OneshotSenderOf, WatchSenderOf};
 use openraft::async_runtime::{MpscReceiver, OneshotSender, WatchSender};
 use openraft::storage::IOFlushed;
+use prometheus::Histogram;
 
+use crate::metrics::catalogue;
 use crate::raft::disk::release::release;
 use crate::raft::disk::{Disk, DiskFile};
 use crate::raft::encoding::{put_log_id, put_payload, put_vote};
 use crate::raft::platform::Platform;
-use crate::raft::types::{Entry, LogId, Types, Vote};
+use crate::raft::types::{Entry, LogId, Traced, Types, Vote};
 use crate::raft::wal::format::{
     BATCH_HEADER_BYTES, BatchHeader, CONTINUED, Carried, LAST, LogOwner, RECORD_COMMITTED, RECORD_ENTRY, RECORD_PURGE,
     RECORD_TRUNCATE, RECORD_VOTE, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name,
@@ -27,6 +30,7 @@ use crate::raft::wal::format::{
 use crate::raft::wal::recovery::{ClosedSegment, OpenSegment};
 use crate::raft::wal::spare::{Room, Spares};
 use crate::raft::wal::{SharedMemory, WriteFailure, WriterState};
+use crate::traces::{self, TraceParent};
 
 /// A batch takes no more once it weighs this much: about what a disk writes in the time of a few syncs.
 pub const BATCH_LIMIT_BYTES: usize = 4 << 20;
@@ -57,7 +61,7 @@ pub enum Io<P: Platform> {
 type Done<P> = OneshotSenderOf<Types<<P as Platform>::Runtime>, io::Result<()>>;
 
 /// What the writer has done, for the metrics. Read without a lock; each number is right by itself.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct WalCounters {
     /// Batches, too: each has one sync.
     pub syncs: AtomicU64,
@@ -70,6 +74,27 @@ pub struct WalCounters {
     pub total_sync_us: AtomicU64,
     /// Batches by the number of their entries: up to each of [`BATCH_ENTRIES`], and above the last.
     batches: [AtomicU64; BATCH_ENTRIES.len() + 1],
+    /// Of each batch: to write and sync it, and to sync it alone.
+    pub append_seconds: Histogram,
+    pub sync_seconds: Histogram,
+}
+
+impl Default for WalCounters {
+    fn default() -> Self {
+        Self {
+            syncs: AtomicU64::default(),
+            entries: AtomicU64::default(),
+            bytes: AtomicU64::default(),
+            segments_created: AtomicU64::default(),
+            segments_removed: AtomicU64::default(),
+            last_batch_entries: AtomicU64::default(),
+            last_sync_us: AtomicU64::default(),
+            total_sync_us: AtomicU64::default(),
+            batches: Default::default(),
+            append_seconds: catalogue::RAFT_LOG_APPEND_SECONDS.histogram(),
+            sync_seconds: catalogue::RAFT_LOG_SYNC_SECONDS.histogram(),
+        }
+    }
 }
 
 /// How many batches had up to so many entries and more than the bound before, and how many had more than all bounds.
@@ -109,6 +134,8 @@ pub struct Batch {
     before: Carried,
     highest_index: Option<u64>,
     entries: u64,
+    /// Of its entries whose trace is recorded: their indexes, and where their traces go on.
+    traced: Vec<(u64, TraceParent)>,
 }
 
 impl<P: Platform> Writer<P> {
@@ -168,6 +195,7 @@ impl<P: Platform> Writer<P> {
         self.batch.before = self.written;
         self.batch.highest_index = None;
         self.batch.entries = 0;
+        self.batch.traced.clear();
     }
 
     /// Puts into the batch what is asked for, and among those who wait whoever asked.
@@ -216,6 +244,7 @@ impl<P: Platform> Writer<P> {
         put_log_id(bytes, &entry.log_id);
         put_payload(bytes, &entry.payload);
         self.batch.entries += 1;
+        self.batch.traced.extend(entry.payload.trace().map(|parent| (entry.log_id.index, parent)));
         self.batch.highest_index = self.batch.highest_index.max(Some(entry.log_id.index));
         self.written.next_index = entry.log_id.index + 1;
     }
@@ -262,6 +291,8 @@ impl<P: Platform> Writer<P> {
         if self.open.end + needed > self.open.length {
             self.begin_segment(self.batch.before, needed).await?;
         }
+        let began = InstantOf::<Types<P::Runtime>>::now();
+        let began_at = (!self.batch.traced.is_empty()).then(SystemTime::now);
         let body = &self.batch.bytes[BATCH_HEADER_BYTES..];
         let too_large = || io::Error::new(io::ErrorKind::InvalidInput, "entries of over 4 GiB at once");
         let body_bytes = u32::try_from(body.len()).map_err(|_| WriteFailure::new("building a batch", too_large()))?;
@@ -277,14 +308,19 @@ impl<P: Platform> Writer<P> {
         need.found();
         let started = InstantOf::<Types<P::Runtime>>::now();
         self.open.file.sync_data().await.map_err(WriteFailure::of("syncing the log"))?;
-        let sync_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let (sync, append) = (started.elapsed(), began.elapsed());
+        if let Some(began_at) = began_at {
+            for (index, parent) in &self.batch.traced {
+                traces::record("append", *parent, began_at, *index);
+            }
+        }
 
         self.marked = false;
         self.open.end += self.batch.bytes.len() as u64;
         self.open.next_batch += 1;
         self.open.previous_checksum = header_checksum(&header);
         self.open.highest_index = self.open.highest_index.max(self.batch.highest_index);
-        self.counters.count(&self.batch, sync_us);
+        self.counters.count(&self.batch, sync, append);
         Ok(())
     }
 
@@ -411,7 +447,10 @@ impl WalCounters {
         Batches { up_to: up_to.collect(), more: count(BATCH_ENTRIES.len()) }
     }
 
-    fn count(&self, batch: &Batch, sync_us: u64) {
+    fn count(&self, batch: &Batch, sync: Duration, append: Duration) {
+        let sync_us = u64::try_from(sync.as_micros()).unwrap_or(u64::MAX);
+        self.append_seconds.observe(append.as_secs_f64());
+        self.sync_seconds.observe(sync.as_secs_f64());
         self.syncs.fetch_add(1, Ordering::Relaxed);
         self.entries.fetch_add(batch.entries, Ordering::Relaxed);
         self.bytes.fetch_add(batch.bytes.len() as u64, Ordering::Relaxed);

@@ -58,8 +58,11 @@ prop_compose! {
 fn payloads() -> impl Strategy<Value = Payload> {
     prop_oneof![
         Just(Payload::Blank),
-        (any::<i64>(), vec(any::<u8>(), 0..40))
-            .prop_map(|(at, body)| Payload::Normal(Command { at, body: Bytes::from(body) })),
+        (any::<i64>(), vec(any::<u8>(), 0..40)).prop_map(|(at, body)| Payload::Normal(Command {
+            at,
+            body: Bytes::from(body),
+            trace: None
+        })),
         memberships().prop_map(Payload::Membership),
     ]
 }
