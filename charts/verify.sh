@@ -31,6 +31,9 @@ fresh() {
 for definition in manifests/crd/*.yaml; do
   fresh "$definition" "$chart/crds/$(basename "$definition")"
 done
+for dashboard in manifests/dashboards/*.json; do
+  fresh "$dashboard" "$chart/dashboards/$(basename "$dashboard")"
+done
 if ! gzip -dc "$chart/catalog/campus.yaml.gz" | cmp -s - node/catalog/campus.yaml; then
   gzip -9nc node/catalog/campus.yaml > "$scratch/campus.yaml.gz"
   fresh "$scratch/campus.yaml.gz" "$chart/catalog/campus.yaml.gz"

@@ -1,5 +1,6 @@
 //! A demo of its own for each test, and the command line against it.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -44,13 +45,13 @@ impl Demo {
     }
 
     pub fn start_at(dir: &Path, port: u16, args: &[&str]) -> Self {
-        Self::start_in(&[], dir, port, args)
+        Self::start_in::<&str>(&[], dir, port, args)
     }
 
     /// With these variables in the environment of the replicas.
-    pub fn start_in(environment: &[(&str, &Path)], dir: &Path, port: u16, args: &[&str]) -> Self {
+    pub fn start_in<V: AsRef<OsStr>>(environment: &[(&str, V)], dir: &Path, port: u16, args: &[&str]) -> Self {
         let mut child = Command::new(CARREL)
-            .envs(environment.iter().copied())
+            .envs(environment.iter().map(|(name, value)| (name, value.as_ref())))
             .args(["demo", "--output", "json", "--port", &port.to_string(), "--dir"])
             .arg(dir)
             .args(args)
