@@ -8,7 +8,7 @@ export CARGO_INCREMENTAL ?= 0
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos build verify fix deps figures images load e2e
+.PHONY: help run test chaos build verify fix deps figures dashboards images load e2e
 
 help: ## This list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -49,7 +49,10 @@ fix: deps ## Writes: formatting, the lints that mend themselves, generated files
 figures: deps ## Every figure measured and kept in docs/reports/; TABLE=failover for one of them
 	sh node/benches/figures.sh $(TABLE)
 
-deps: ## What the machine needs besides this checkout: Rust, a C compiler, Postgres, Go. Silent when all is there
+dashboards: deps ## Three replicas under load and a failover, and every dashboard of it as a picture in docs/pictures/
+	CARREL_PICTURES=$(CURDIR)/docs/pictures cargo test --locked --package carrel-node --test observe every_panel
+
+deps: ## What the machine needs besides this checkout: Rust, a C compiler, Postgres, Prometheus, Go. Silent when all is there
 	@command -v cc >/dev/null || { \
 	  echo "Installing gcc, which links Rust programs and compiles what the fault suite puts under them."; \
 	  $$(test "$$(id -u)" = 0 || echo sudo) sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq gcc libc6-dev'; }
@@ -59,5 +62,8 @@ deps: ## What the machine needs besides this checkout: Rust, a C compiler, Postg
 	@command -v go >/dev/null || { \
 	  echo "Installing Go, which builds Helm, and Kubernetes where there is none."; \
 	  $$(test "$$(id -u)" = 0 || echo sudo) sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends golang-go'; }
+	@command -v prometheus >/dev/null && command -v promtool >/dev/null || { \
+	  echo "Installing Prometheus, on which the tests try dashboards and alerts."; \
+	  $$(test "$$(id -u)" = 0 || echo sudo) sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends prometheus'; }
 	@command -v cargo >/dev/null || { \
 	  echo "Rust is missing: install it with rustup, see https://rustup.rs"; exit 1; }
