@@ -16,8 +16,8 @@ use crate::boards;
 use crate::load::Load;
 use crate::picture::{self, Answered};
 use crate::source::{Shape, filled};
-use crate::stage::{Demo, free_port};
-use crate::watcher::{Prometheus, get, now, serve_operator};
+use crate::stage::Demo;
+use crate::watcher::{Prometheus, get, now, ports_of_demo, serve_operator};
 use crate::written::without_empty_braces;
 
 /// Of a debug build on a busy machine; what it costs in earnest is measured by node/benches/figures.sh.
@@ -38,7 +38,7 @@ async fn every_panel_and_every_alert_has_something_to_show() {
     // Postgres may run as somebody else.
     let passable = std::os::unix::fs::PermissionsExt::from_mode(0o711);
     std::fs::set_permissions(dir.path(), passable).expect("a directory of ours");
-    let demo = Demo::start_at(&dir.path().join("demo"), free_port(), &["--tls", "--postgres"]);
+    let demo = Demo::start_at(&dir.path().join("demo"), ports_of_demo(), &["--tls", "--postgres"]);
     let urls: Vec<String> = demo.ready["metrics"]
         .as_array()
         .expect("a list")
@@ -51,11 +51,12 @@ async fn every_panel_and_every_alert_has_something_to_show() {
     let began = now();
     let load = Load::begin(&demo).await;
     tokio::time::sleep(Duration::from_secs(6)).await;
-    back_up(&demo, &dir.path().join("library.backup"));
     let first = leader(&prometheus);
     let killed = hosts.iter().position(|host| *host == first).expect("one of the replicas leads");
     demo.kill(killed);
     demo.restarted(killed);
+    // By one that remembers it to the end.
+    back_up(&demo, (killed + 1) % 3, &dir.path().join("library.backup"));
     // A minute is what the panels look back over; two looks are what a rate needs.
     tokio::time::sleep(Duration::from_secs(8)).await;
     let booked = load.end().await;
@@ -141,9 +142,9 @@ fn leader(prometheus: &Prometheus) -> String {
     leader.labels["instance"].as_str().expect("a name").to_owned()
 }
 
-fn back_up(demo: &Demo, file: &std::path::Path) {
+fn back_up(demo: &Demo, replica: usize, file: &std::path::Path) {
     let keys = demo.dir.join("demo-keys");
-    let admin = demo.ready["admin"][0].as_str().expect("an address");
+    let admin = demo.ready["admin"][replica].as_str().expect("an address");
     let endpoints = demo.endpoints().join(",");
     let mut command = demo.command(&endpoints, "nobody", &["backup", "save"]);
     command.arg(file).args(["--admin", admin]);

@@ -15,7 +15,8 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 
 use crate::load;
-use crate::stage::{Demo, PASSWORD, free_port};
+use crate::stage::{Demo, PASSWORD};
+use crate::watcher::ports_of_demo;
 
 /// Spans are sent after a fifth of a second here; this is for a bad day.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -116,7 +117,7 @@ async fn one_booking_is_one_trace_on_all_nodes_and_says_nothing_of_what_was_book
     ];
     let log = ["--log", "info,carrel_node=debug,openraft=error"];
     let demo =
-        Demo::start_in(&environment, &dir.path().join("demo"), free_port(), &[&["--postgres"][..], &log[..]].concat());
+        Demo::start_in(&environment, &dir.path().join("demo"), ports_of_demo(), &[&["--postgres"][..], &log[..]].concat());
     let run = |replica: usize, person: &str, arguments: &[&str], environment: &[(&str, &str)], stdin: &str| {
         let mut command = demo.command(&demo.endpoint(replica), person, arguments);
         command.envs(environment.iter().copied()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

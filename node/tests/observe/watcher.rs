@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -24,6 +25,16 @@ pub struct Series {
     pub labels: Value,
     /// Seconds since 1970, and the value then; gaps are left out.
     pub points: Vec<(f64, f64)>,
+}
+
+/// Ports of a demo, and behind them one for its Postgres.
+pub fn ports_of_demo() -> u16 {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _both = ONE_AT_A_TIME.lock();
+    let first = crate::stage::free_port();
+    // Whoever comes next gets those after Postgres.
+    crate::stage::free_port();
+    first
 }
 
 pub fn free_port() -> u16 {
