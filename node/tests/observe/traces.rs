@@ -116,8 +116,12 @@ async fn one_booking_is_one_trace_on_all_nodes_and_says_nothing_of_what_was_book
         ("CARREL_LOG_FORMAT", "json"),
     ];
     let log = ["--log", "info,carrel_node=debug,openraft=error"];
-    let demo =
-        Demo::start_in(&environment, &dir.path().join("demo"), ports_of_demo(), &[&["--postgres"][..], &log[..]].concat());
+    let demo = Demo::start_in(
+        &environment,
+        &dir.path().join("demo"),
+        ports_of_demo(),
+        &[&["--postgres"][..], &log[..]].concat(),
+    );
     let run = |replica: usize, person: &str, arguments: &[&str], environment: &[(&str, &str)], stdin: &str| {
         let mut command = demo.command(&demo.endpoint(replica), person, arguments);
         command.envs(environment.iter().copied()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
