@@ -1,5 +1,5 @@
-//! The alerts: what fires when, in the words of Prometheus, and a course of events in which it does and in which it does
-//! not. Each has a page of its own below docs/runbooks/.
+//! The alerts: what fires when, in the words of Prometheus, and a course of events in which it does and one in which
+//! it does not. Each has a page of its own below docs/runbooks/.
 
 pub struct Alert {
     pub name: &'static str,
