@@ -109,7 +109,7 @@ impl Traces {
     /// If what it says makes no sense.
     pub fn begin(service: &'static str, instance: Option<String>) -> anyhow::Result<Option<Self>> {
         let is_set = |name: &&str| std::env::var(name).is_ok_and(|value| !value.is_empty());
-        if !ENDPOINTS.iter().any(|name| is_set(name)) {
+        if !ENDPOINTS.iter().any(is_set) {
             return Ok(None);
         }
         let exporter = SpanExporter::builder().with_tonic().build();

@@ -113,9 +113,9 @@ fn timeline(series: &[(String, Series)], area: &Area, yes: &str, from: f64, to: 
             );
         }
     }
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "<text x=\"{:.0}\" y=\"{:.0}\" fill=\"#37872d\">green: {}</text>\n",
+        "<text x=\"{:.0}\" y=\"{:.0}\" fill=\"#37872d\">green: {}</text>",
         area.x,
         area.y + area.height + 18.0,
         escaped(yes)
