@@ -88,7 +88,8 @@ impl Tally {
                 | Change::Strike { .. }
                 | Change::ItemAppended { .. }
                 | Change::ItemRemoved { .. }
-                | Change::Block { .. } => {}
+                | Change::Block { .. }
+                | Change::ReachChanged { .. } => {}
             }
         }
     }

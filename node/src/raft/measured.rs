@@ -76,6 +76,7 @@ impl Forwarded {
                 | WriteError::Full
                 | WriteError::TooLarge
                 | WriteError::Expired
+                | WriteError::EarlierRelease
                 | WriteError::NotServing(_),
             ) => &self.refused,
         }

@@ -66,7 +66,7 @@ impl Cluster {
         while self.written.len() < end {
             let number = self.written.len() as u64;
             let leader = &self.nodes[&self.leader().await];
-            match leader.raft.client_write(Command { at: 0, body: body(number) }).await {
+            match leader.raft.client_write(Command { at: 0, body: body(number), trace: None }).await {
                 Ok(_) => self.written.push(number),
                 // Certainly not proposed: its followers have not confirmed it yet, or no more.
                 Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => {

@@ -211,7 +211,7 @@ impl Inbound for Desk {
     }
 
     async fn propose(&self, body: Bytes, _within: Duration) -> Proposed {
-        match self.raft.client_write(Command { at: 0, body: body.clone() }).await {
+        match self.raft.client_write(Command { at: 0, body: body.clone(), trace: None }).await {
             Ok(written) => Proposed::Committed { index: written.log_id.index, reply: body.slice(..8) },
             Err(error) => match error.forward_to_leader() {
                 Some(forward) => Proposed::NotProposed { leader: forward.leader_id },
