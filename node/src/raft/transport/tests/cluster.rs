@@ -13,7 +13,7 @@ use super::stub::LONG;
 use crate::raft::peers::{PeerError, Peers, Proposed};
 use crate::raft::types::{Command, LogId, Member, NodeId};
 
-const PATIENCE: Option<Duration> = Some(Duration::from_secs(5));
+const PATIENCE: Duration = Duration::from_secs(5);
 
 struct Cluster {
     nodes: BTreeMap<NodeId, Node>,
@@ -45,20 +45,29 @@ impl Cluster {
         self.nodes.remove(&id).expect("it runs").kill().await;
     }
 
-    /// A leader on whom all who run agree.
+    /// A leader on whom all who run agree, itself among them. Views of an earlier term linger, so that all of them are
+    /// read at once, and again.
     async fn leader(&self) -> NodeId {
-        let mut leader = 0;
-        for node in self.nodes.values() {
-            let wait = node.raft.wait(PATIENCE);
-            let agreed = wait.metrics(
-                |metrics| metrics.current_leader.is_some_and(|leader| self.nodes.contains_key(&leader)),
-                "a leader that runs",
-            );
-            leader = agreed.await.expect("an election succeeds").current_leader.expect("it was waited for");
-        }
-        let wait = self.nodes[&leader].raft.wait(PATIENCE);
-        wait.state(ServerState::Leader, "it knows").await.expect("it knows");
-        leader
+        let agreed = async {
+            loop {
+                let views = self.nodes.iter().map(|(id, node)| {
+                    let metrics = node.raft.metrics();
+                    let seen = metrics.borrow_watched();
+                    (*id, seen.current_leader, seen.state)
+                });
+                let views = Vec::from_iter(views);
+                let leads = |leader: NodeId| {
+                    views.iter().all(|(id, known, state)| {
+                        *known == Some(leader) && (*id == leader) == (*state == ServerState::Leader)
+                    })
+                };
+                if let Some(leader) = self.nodes.keys().copied().find(|id| leads(*id)) {
+                    return leader;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, agreed).await.expect("an election succeeds")
     }
 
     async fn write(&mut self, count: usize) {
@@ -81,7 +90,7 @@ impl Cluster {
     async fn check(&self) {
         let last = self.nodes[&self.leader().await].raft.metrics().borrow_watched().last_log_index;
         for node in self.nodes.values() {
-            let wait = node.raft.wait(PATIENCE);
+            let wait = node.raft.wait(Some(PATIENCE));
             let applied = wait.applied_index_at_least(last, "all of it").await;
             applied.unwrap_or_else(|error| panic!("node {}: {error}", node.peer.id));
             assert_eq!(node.numbers(), self.written, "node {}", node.peer.id);
@@ -141,7 +150,7 @@ async fn leadership_is_handed_over() {
     let leader = cluster.leader().await;
     let heir = leader % 3 + 1;
     cluster.nodes[&leader].raft.trigger().transfer_leader(heir).await.expect("it runs");
-    let wait = cluster.nodes[&heir].raft.wait(PATIENCE);
+    let wait = cluster.nodes[&heir].raft.wait(Some(PATIENCE));
     wait.state(ServerState::Leader, "the heir leads").await.expect("the heir leads");
     cluster.write(5).await;
     cluster.check().await;
@@ -154,9 +163,9 @@ async fn a_newcomer_gets_a_snapshot_and_then_the_log() {
     let leader = cluster.leader().await;
     let raft = cluster.nodes[&leader].raft.clone();
     let last = raft.metrics().borrow_watched().last_log_index.expect("it was written to");
-    raft.wait(PATIENCE).applied_index(Some(last), "all of it").await.expect("nobody else writes");
+    raft.wait(Some(PATIENCE)).applied_index(Some(last), "all of it").await.expect("nobody else writes");
     raft.trigger().snapshot().await.expect("it runs");
-    let wait = raft.wait(PATIENCE);
+    let wait = raft.wait(Some(PATIENCE));
     let is_there = |at: Option<LogId>| at.is_some_and(|at| at.index == last);
     wait.metrics(|metrics| is_there(metrics.snapshot), "it is written").await.expect("it is written");
     raft.trigger().purge_log(last).await.expect("it runs");
