@@ -109,7 +109,10 @@ pub(super) fn waitlist_entry(text: &str) -> Result<String, String> {
 
 /// `1207-0` or `messages/1207-0`.
 pub(super) fn message(text: &str) -> Result<String, String> {
-    long("messages", text).ok_or_else(|| "write a message by its number, for example 1207-0".into())
+    let is_number = id(text).chars().all(|letter| letter.is_ascii_digit() || letter == '-');
+    long("messages", text)
+        .filter(|_| is_number)
+        .ok_or_else(|| "write a message by its number, for example 1207-0".into())
 }
 
 /// The last part: `amy` of `users/amy`.
@@ -125,7 +128,8 @@ pub(super) fn short(name: &str) -> String {
 
 fn long(collection: &str, text: &str) -> Option<String> {
     let id = text.strip_prefix(collection).and_then(|rest| rest.strip_prefix('/')).unwrap_or(text);
-    (!id.is_empty() && !id.contains('/')).then(|| format!("{collection}/{id}"))
+    let is_one = !id.is_empty() && !id.contains(|letter: char| letter == '/' || letter.is_whitespace());
+    is_one.then(|| format!("{collection}/{id}"))
 }
 
 #[cfg(test)]
@@ -160,8 +164,11 @@ mod tests {
         for text in ["", "r-101", "/r-101", "main/", "a/b/c", "branches/main/areas/hall", "branches/main/seats/"] {
             assert!(text.parse::<SeatName>().is_err(), "{text}");
         }
-        for text in ["", "users/", "a/b", "reservations/17"] {
+        for text in ["", "users/", "a/b", "reservations/17", "amy lee"] {
             assert!(user(text).is_err(), "{text}");
+        }
+        for text in ["", "messages/", "ben", "users/1207-0"] {
+            assert!(message(text).is_err(), "{text}");
         }
         assert!("a/b/c".parse::<AreaName>().is_err());
     }
