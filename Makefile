@@ -37,7 +37,7 @@ e2e: deps ## Stories on a real Kubernetes: KUBECONFIG, else kind, else localkube
 verify: deps ## Reads only: formatting, lints, structure, generated files
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
-	cargo test --locked --package carrel-node --test tidy
+	cargo test --locked --workspace --test tidy
 	charts/verify.sh
 
 fix: deps ## Writes: formatting, the lints that mend themselves, generated files
