@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::raft::disk::{Disk, DiskFile};
+use crate::raft::disk::{Disk, DiskFile, ReadFile};
 use crate::raft::types::NodeId;
 use crate::raft::wal::{self, LogOptions, LogOwner};
 

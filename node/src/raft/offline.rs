@@ -24,7 +24,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::raft::cluster::{LINEAGE_MAX, node_id};
-use crate::raft::disk::Disk;
+use crate::raft::disk::{Disk, ReadFile};
 use crate::raft::identity::{DataDirectory, Identity, IdentityError, MemberOf};
 use crate::raft::log_request::Founding;
 use crate::raft::machine::decode;
@@ -176,11 +176,22 @@ pub async fn restore<P: Platform>(
     mount: &Path,
     restoring: Restoring,
 ) -> Result<(Backup, Begun), OfflineError> {
+    restore_bytes(platform, &opened(platform, file).await?, file, mount, restoring).await
+}
+
+/// As [`restore`], of a backup that may lie elsewhere than on a disk; `name` is what it is called in errors.
+pub async fn restore_bytes<P: Platform, F: ReadFile>(
+    platform: &P,
+    file: &F,
+    name: &Path,
+    mount: &Path,
+    restoring: Restoring,
+) -> Result<(Backup, Begun), OfflineError> {
     let Restoring { cluster_id, incarnation, ordinal, wanted_voters } = restoring;
     if wanted_voters == 0 {
         return Err(OfflineError::NoVoters);
     }
-    let (backup, state) = read(platform, file).await?;
+    let (backup, state) = read(file, name).await?;
     if backup.lineage >= LINEAGE_MAX {
         return Err(OfflineError::LineageNotNew { is: backup.lineage });
     }
@@ -204,24 +215,33 @@ pub async fn restore<P: Platform>(
 
 /// Reads a backup from beginning to end: every checksum, and the state itself.
 pub async fn verify<P: Platform>(platform: &P, file: &Path) -> Result<Backup, OfflineError> {
-    Ok(read(platform, file).await?.0)
+    verify_bytes(&opened(platform, file).await?, file).await
+}
+
+/// As [`verify`], of a backup that may lie elsewhere than on a disk.
+pub async fn verify_bytes<F: ReadFile>(file: &F, name: &Path) -> Result<Backup, OfflineError> {
+    Ok(read(file, name).await?.0)
 }
 
 /// As [`verify`], and what it holds.
 pub async fn open_backup<P: Platform>(platform: &P, file: &Path) -> Result<(Backup, State), OfflineError> {
-    let (backup, replicated) = read(platform, file).await?;
+    let (backup, replicated) = read(&opened(platform, file).await?, file).await?;
     Ok((backup, replicated.library))
 }
 
-async fn read<P: Platform>(platform: &P, path: &Path) -> Result<(Backup, Replicated), OfflineError> {
-    let bad = |source: BadSnapshot| OfflineError::BadBackup { file: path.to_owned(), source };
-    let undecodable = |source: DecodeError| OfflineError::Undecodable { file: path.to_owned(), source };
-    let file = platform.disk().open_to_read(path).await.map_err(BadSnapshot::Io).map_err(bad)?;
-    let (frame, mut reader) = FileReader::begin_of_any(&file).await.map_err(bad)?;
+async fn opened<P: Platform>(platform: &P, file: &Path) -> Result<<P::Disk as Disk>::File, OfflineError> {
+    let bad = |source| OfflineError::BadBackup { file: file.to_owned(), source: BadSnapshot::Io(source) };
+    platform.disk().open_to_read(file).await.map_err(bad)
+}
+
+async fn read<F: ReadFile>(file: &F, name: &Path) -> Result<(Backup, Replicated), OfflineError> {
+    let bad = |source: BadSnapshot| OfflineError::BadBackup { file: name.to_owned(), source };
+    let undecodable = |source: DecodeError| OfflineError::Undecodable { file: name.to_owned(), source };
+    let (frame, mut reader) = FileReader::begin_of_any(file).await.map_err(bad)?;
     let mut decoder = Decoder::default();
     // A body that does not decode may be one that was cut: the checksums have the first word.
     let mut decoded = Ok(());
-    while let Some(chunk) = reader.next(&file).await.map_err(bad)? {
+    while let Some(chunk) = reader.next(file).await.map_err(bad)? {
         if decoded.is_ok() {
             decoded = decoder.read(&chunk);
         }

@@ -33,6 +33,12 @@ pub(super) struct Pair {
     pub(super) key: PrivateKeyDer<'static>,
 }
 
+/// For libraries that ask for the process's choice. Made again, it stays as it is.
+pub fn choose_cryptography() {
+    // An error says that it was made before.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 /// The one implementation of cryptography, named: rustls would not choose if a second came into the program.
 pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())

@@ -17,6 +17,7 @@ mod roles;
 
 pub use certificate::{Certificate, KeysInUse};
 pub use dial::Dialler;
+pub use files::choose_cryptography;
 pub use incoming::{Connection, Gate, incoming};
 
 use std::fmt;

@@ -270,7 +270,7 @@ pub async fn a_damaged_newest_snapshot_is_made_up_for_by_the_one_before_and_the_
 
 /// One wrong bit, in the middle of the body.
 async fn flip<P: Platform>(platform: &P, path: &std::path::Path) {
-    use carrel_node::raft::disk::DiskFile;
+    use carrel_node::raft::disk::{DiskFile, ReadFile};
     let file = platform.disk().open(path).await.expect("it is there");
     let middle = file.length().await.expect("readable") / 2;
     let mut byte = file.read_at(middle, 1).await.expect("readable");

@@ -1,5 +1,6 @@
 //! What is on disk: the log, the snapshots and the identity, on a real disk and on one that loses what it may.
 
+mod buckets;
 mod conformance;
 mod crashes;
 mod damage;

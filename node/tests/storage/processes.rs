@@ -287,6 +287,11 @@ pub fn carrel<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> R
     Ran { what: format!("{command:?}"), output: command.output().expect("the carrel binary starts") }
 }
 
+    carrel_in(&[], args)
+}
+
+/// In that environment.
+pub fn carrel_in<S: AsRef<std::ffi::OsStr>>(environment: &[(&str, &str)], args: impl IntoIterator<Item = S>) -> Ran {
 impl Ran {
     pub fn code(&self) -> i32 {
         self.output.status.code().expect("it was not killed")

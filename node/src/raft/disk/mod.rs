@@ -41,10 +41,14 @@ pub trait Disk: Clone + Send + Sync + 'static {
     fn lock(&self, dir: &Path) -> impl Future<Output = io::Result<Self::Lock>> + Send;
 }
 
-pub trait DiskFile: Send + Sync + 'static {
+/// Bytes with an end, read from anywhere among them. A file is, and so is what lies in a bucket.
+pub trait ReadFile: Send + Sync + 'static {
     fn length(&self) -> impl Future<Output = io::Result<u64>> + Send;
     /// Exactly so many bytes; `UnexpectedEof` if the file ends before.
     fn read_at(&self, offset: u64, length: usize) -> impl Future<Output = io::Result<Vec<u8>>> + Send;
+}
+
+pub trait DiskFile: ReadFile {
     /// All of `bytes`; a file that ends before is extended.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> impl Future<Output = io::Result<()>> + Send;
     /// Keeps the first `length` bytes, of which there are as many. Whether it lasts is known of a file without a name

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::raft::disk::{Disk, DiskFile};
+use crate::raft::disk::{Disk, DiskFile, ReadFile};
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealDisk;
@@ -110,7 +110,7 @@ impl Disk for RealDisk {
     }
 }
 
-impl DiskFile for RealFile {
+impl ReadFile for RealFile {
     async fn length(&self) -> io::Result<u64> {
         let metadata = self.file.metadata().map_err(|error| told(error, "cannot measure", &self.path))?;
         Ok(metadata.len())
@@ -121,7 +121,9 @@ impl DiskFile for RealFile {
         self.file.read_exact_at(&mut bytes, offset).map_err(|error| told(error, "cannot read", &self.path))?;
         Ok(bytes)
     }
+}
 
+impl DiskFile for RealFile {
     async fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all_at(bytes, offset).map_err(|error| told(error, "cannot write", &self.path))
     }

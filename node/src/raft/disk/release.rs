@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use openraft::type_config::TypeConfigExt;
 
-use crate::raft::disk::{Disk, DiskFile};
+use crate::raft::disk::{Disk, DiskFile, ReadFile};
 use crate::raft::platform::Platform;
 use crate::raft::types::Types;
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::raft::disk::{Disk, DiskFile};
+use crate::raft::disk::{Disk, DiskFile, ReadFile};
 
 /// A sector is written whole or not at all; 512 bytes is the least any disk in use promises.
 const SECTOR_BYTES: usize = 512;
@@ -406,7 +406,7 @@ impl Disk for SimulatedDisk {
     }
 }
 
-impl DiskFile for SimulatedFile {
+impl ReadFile for SimulatedFile {
     async fn length(&self) -> io::Result<u64> {
         self.disk.wait(Operation::Read).await;
         let state = self.disk.state();
@@ -422,7 +422,9 @@ impl DiskFile for SimulatedFile {
         let bytes = start.checked_add(length).and_then(|end| state.inodes[self.inode].current.get(start..end));
         bytes.map(<[u8]>::to_vec).ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "the file ends before"))
     }
+}
 
+impl DiskFile for SimulatedFile {
     async fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.disk.wait(Operation::Write).await;
         let mut state = self.disk.state();

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use crate::raft::disk::DiskFile;
+use crate::raft::disk::{DiskFile, ReadFile};
 use crate::raft::encoding::{Reader, Undecodable, put_log_id, put_membership};
 use crate::raft::types::{SnapshotMeta, StoredMembership};
 use crate::raft::wal::LogOwner;
@@ -180,14 +180,14 @@ pub struct FileReader {
 }
 
 impl FileReader {
-    pub async fn begin<F: DiskFile>(file: &F, owner: LogOwner) -> Result<(Frame, Self), BadSnapshot> {
+    pub async fn begin<F: ReadFile>(file: &F, owner: LogOwner) -> Result<(Frame, Self), BadSnapshot> {
         let (frame, reader) = Self::begin_of_any(file).await?;
         let expected = Origin { cluster_id: owner.cluster_id, lineage: owner.lineage };
         if frame.origin == expected { Ok((frame, reader)) } else { Err(BadSnapshot::Foreign) }
     }
 
     /// Whosever it is.
-    pub async fn begin_of_any<F: DiskFile>(file: &F) -> Result<(Frame, Self), BadSnapshot> {
+    pub async fn begin_of_any<F: ReadFile>(file: &F) -> Result<(Frame, Self), BadSnapshot> {
         let length = file.length().await?;
         let (frame, header) = read_header(file, length).await?;
         let reader = Self {
@@ -207,7 +207,7 @@ impl FileReader {
     }
 
     /// The next chunk, or `None` at a trailer that fits to all that came before.
-    pub async fn next<F: DiskFile>(&mut self, file: &F) -> Result<Option<Bytes>, BadSnapshot> {
+    pub async fn next<F: ReadFile>(&mut self, file: &F) -> Result<Option<Bytes>, BadSnapshot> {
         let rest = self.length - self.offset;
         if rest < TRAILER_BYTES as u64 {
             return Err(self.damaged("it ends too early"));
@@ -250,7 +250,7 @@ impl FileReader {
         self.length
     }
 
-    async fn trailer<F: DiskFile>(&mut self, file: &F, rest: u64) -> Result<(), BadSnapshot> {
+    async fn trailer<F: ReadFile>(&mut self, file: &F, rest: u64) -> Result<(), BadSnapshot> {
         if rest != TRAILER_BYTES as u64 {
             return Err(self.damaged("it goes on after its end"));
         }
@@ -292,7 +292,7 @@ fn encode_header(owner: LogOwner, meta: &SnapshotMeta) -> io::Result<Vec<u8>> {
     Ok(header)
 }
 
-async fn read_header<F: DiskFile>(file: &F, length: u64) -> Result<(Frame, Vec<u8>), BadSnapshot> {
+async fn read_header<F: ReadFile>(file: &F, length: u64) -> Result<(Frame, Vec<u8>), BadSnapshot> {
     let damaged = |what: &str| BadSnapshot::Damaged { offset: 0, what: what.to_owned() };
     let short = || damaged("it is shorter than a snapshot's header");
     let undecodable = |undecodable: Undecodable| damaged(undecodable.0);

@@ -21,7 +21,7 @@ use openraft::type_config::TypeConfigExt;
 pub use crate::raft::snapshots::file::{BadSnapshot, BodySum, CHUNK_LIMIT_BYTES, FORMAT_VERSION, FileReader, Origin};
 
 use crate::raft::disk::release::release;
-use crate::raft::disk::{Disk, DiskFile};
+use crate::raft::disk::{Disk, ReadFile};
 use crate::raft::platform::Platform;
 use crate::raft::snapshots::file::{FileWriter, Frame};
 use crate::raft::types::{CommittedLeaderId, LogId, SnapshotMeta, Types};

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::raft::disk::{Disk, DiskFile};
+use crate::raft::disk::{Disk, DiskFile, ReadFile};
 use crate::raft::encoding::{Reader, Undecodable};
 use crate::raft::types::Entry;
 use crate::raft::wal::OpenLogError;

@@ -1,8 +1,9 @@
 //! Backups: taking one from a running cluster, looking at one, and making a cluster of one.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+mod bucket;
+mod place;
+
+use std::path::PathBuf;
 
 use carrel_proto::admin::v1 as admin;
 use carrel_proto::admin::v1::cluster_service_client::ClusterServiceClient;
@@ -15,38 +16,62 @@ use sha2::{Digest, Sha256};
 use tonic::{Code, Streaming};
 use uuid::Uuid;
 
+use self::place::{Place, Target};
 use super::admin::{Admin, LOOK};
 use super::context::{client, print, tls};
 use super::errors::Failure;
 use super::recover::{census, failed, instant};
 use super::table::facts;
 use super::{Globals, Output};
+use crate::raft::disk::ReadFile;
 use crate::raft::offline::{self, Restoring};
 use crate::raft::platform::Server;
 
 /// Larger than any piece that a node sends.
 const PIECE_BYTES_MAX: usize = 4 << 20;
+/// Of a backup that is copied, at a time.
+const COPIED_BYTES: u64 = 4 << 20;
+
+const BUCKETS: &str = "\
+S3, and what speaks like it, is named as s3://bucket/name. Whom to ask and as whom is in the environment:
+  AWS_ENDPOINT_URL                         of another S3 than that of AWS, https:// or http://
+  AWS_REGION                               us-east-1, if it is not said
+  AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, if there is one
+  SSL_CERT_FILE                            authorities to trust instead of the system's";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Backup {
     /// Take a backup of everything, from any node of a running cluster
     ///
-    /// It has every change that was acknowledged before the command began. The file appears under its name only when it
-    /// is whole and was read back.
-    #[command(after_help = "Example:\n  carrel backup save library.backup --admin http://127.0.0.1:7420")]
+    /// It has every change that was acknowledged before the command began. It appears under its name only when it is
+    /// whole, and is read back from there.
+    #[command(after_help = format!("{BUCKETS}\n\nExamples:\n  \
+        carrel backup save library.backup --admin http://127.0.0.1:7420\n  \
+        carrel backup save s3://backups/campus/$(date +%F).backup --keep 30"))]
     Save {
-        /// Written here; must not exist yet
-        file: PathBuf,
-        /// Afterwards delete all but the newest so many files in its folder whose names end like its own
+        /// Written here, a file or s3://bucket/name; must not exist yet
+        #[arg(value_name = "PLACE")]
+        place: Place,
+        /// Afterwards delete all but the newest so many beside it whose names end like its own
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
         keep: Option<u32>,
         #[command(flatten)]
         admin: Admin,
     },
     /// Read a backup from beginning to end, without a cluster: every checksum, and what is in it
+    #[command(after_help = BUCKETS)]
     Verify {
-        /// What `carrel backup save` has written
-        file: PathBuf,
+        /// What `carrel backup save` has written, a file or s3://bucket/name
+        #[arg(value_name = "PLACE")]
+        place: Place,
+    },
+    /// Bring a backup to another place, out of a bucket or into one, and read it there from beginning to end
+    #[command(after_help = BUCKETS)]
+    Copy {
+        /// What `carrel backup save` has written, a file or s3://bucket/name
+        from: Place,
+        /// Written here; must not exist yet
+        to: Place,
     },
 }
 
@@ -55,10 +80,11 @@ pub(super) enum Backup {
 /// The node in DIR becomes the only member of a cluster with a new id. Start it there with `carrel start --dir DIR`;
 /// other nodes join it with empty directories. Nodes of the old cluster are strangers to it.
 #[derive(Args, Debug)]
+#[command(after_help = BUCKETS)]
 pub(super) struct Restore {
-    /// What `carrel backup save` has written
-    #[arg(long, value_name = "FILE")]
-    backup: PathBuf,
+    /// What `carrel backup save` has written, a file or s3://bucket/name
+    #[arg(long, value_name = "PLACE")]
+    backup: Place,
     /// The new node's directory, as for `carrel start`
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
@@ -76,19 +102,19 @@ pub(super) struct Restore {
 pub(super) async fn run(globals: &Globals, command: Backup) -> Result<(), Failure> {
     let output = globals.output;
     match command {
-        Backup::Save { file, keep, admin } => {
-            if keep.is_some() && file.extension().is_none() {
+        Backup::Save { place, keep, admin } => {
+            if keep.is_some() && !place.has_ending() {
                 return Err(Failure::Usage("--keep tells backups by how their names end: library.backup".into()));
             }
             let client = admin.client(&client(globals, LOOK)?, tls(globals)?.as_ref()).await?;
-            save(output, &file, client).await?;
+            let backup = save(output, &place, client).await?;
             if let Some(keep) = keep {
-                let pruned = prune(&file, keep as usize);
-                pruned.map_err(|source| Failure::Local { doing: "deleting old backups".into(), source })?;
+                place.prune(keep as usize).await?;
             }
-            verify(output, &file).await
+            tell(output, &backup)
         }
-        Backup::Verify { file } => verify(output, &file).await,
+        Backup::Verify { place } => tell(output, &verified(&place).await?),
+        Backup::Copy { from, to } => tell(output, &copy(&from, &to).await?),
     }
 }
 
@@ -100,7 +126,8 @@ pub(super) async fn restore(output: Output, restore: Restore) -> Result<(), Fail
         ordinal,
         wanted_voters: voters,
     };
-    let restored = offline::restore(&Server::new(), &backup, &dir, restoring).await;
+    let source = backup.open().await?;
+    let restored = offline::restore_bytes(&Server::new(), &source, &backup.name(), &dir, restoring).await;
     let (backup, begun) = restored.map_err(failed("BACKUP_NOT_RESTORED"))?;
     if output == Output::Json {
         return print(
@@ -121,66 +148,69 @@ pub(super) async fn restore(output: Output, restore: Restore) -> Result<(), Fail
     print(&format!("{}\n{next}", facts(rows)))
 }
 
-async fn save(output: Output, file: &Path, node: Client) -> Result<(), Failure> {
-    let local = |doing: String| move |source: io::Error| Failure::Local { doing, source };
-    if file.exists() {
-        return Err(Failure::Usage(format!("{} is there already", file.display())));
+/// What was sent is what the node had, by its sums, before it gets its name; then it is read back from there.
+async fn save(output: Output, place: &Place, node: Client) -> Result<offline::Backup, Failure> {
+    let mut target = place.create().await?;
+    match fill(output, &mut target, node).await {
+        Ok(()) => target.finish().await?,
+        Err(failure) => {
+            target.abandon().await;
+            return Err(failure);
+        }
     }
-    let mut unfinished = file.as_os_str().to_owned();
-    unfinished.push(".part");
-    let unfinished = PathBuf::from(unfinished);
-    let writing = || format!("writing {}", unfinished.display());
+    read_back(place).await
+}
+
+async fn fill(output: Output, target: &mut Target, node: Client) -> Result<(), Failure> {
     let parts: Streaming<admin::CreateBackupResponse> = node
         .call(admin::CreateBackupRequest {}, |channel, request| async move {
             ClusterServiceClient::new(channel).max_decoding_message_size(PIECE_BYTES_MAX).create_backup(request).await
         })
         .await?;
-    let mut target = File::create(&unfinished).map_err(local(writing()))?;
-    let received = receive(output, parts, &mut target).await;
-    let finished = match received {
-        Ok(()) => target.sync_all().map_err(local(writing())),
-        Err(failure) => Err(failure),
-    };
-    let finished = match finished {
-        Ok(()) => offline::verify(&Server::new(), &unfinished).await.map(drop).map_err(failed("BACKUP_DAMAGED")),
-        Err(failure) => Err(failure),
-    };
-    if let Err(failure) = finished {
-        // The failure is the thing to tell.
-        let _ = fs::remove_file(&unfinished);
-        return Err(failure);
-    }
-    fs::rename(&unfinished, file).map_err(local(format!("naming {}", file.display())))?;
-    let parent = folder(file);
-    File::open(parent).and_then(|dir| dir.sync_all()).map_err(local(format!("syncing {}", parent.display())))
+    receive(output, parts, target).await
 }
 
-/// Leaves the newest of the files beside `file` whose names end like its own.
-fn prune(file: &Path, keep: usize) -> io::Result<()> {
-    let mut backups = Vec::new();
-    for entry in fs::read_dir(folder(file))? {
-        let path = entry?.path();
-        if path.extension() == file.extension() && path.is_file() {
-            backups.push((path.metadata()?.modified()?, path));
+async fn copy(from: &Place, to: &Place) -> Result<offline::Backup, Failure> {
+    let source = from.open().await?;
+    let reading = |source| Failure::Local { doing: format!("reading {from}"), source };
+    let length = source.length().await.map_err(reading)?;
+    let mut target = to.create().await?;
+    let mut offset = 0;
+    while offset < length {
+        let piece = (length - offset).min(COPIED_BYTES);
+        let copied = match source.read_at(offset, usize::try_from(piece).expect("a piece fits into memory")).await {
+            Ok(bytes) => target.write(bytes.into()).await,
+            Err(error) => Err(reading(error)),
+        };
+        if let Err(failure) = copied {
+            target.abandon().await;
+            return Err(failure);
         }
+        offset += piece;
     }
-    // The one just written is the newest, and by its name if two are of one moment.
-    backups.sort_by_key(|(modified, path)| (path == file, *modified, path.clone()));
-    let surplus = backups.len().saturating_sub(keep);
-    for (_, path) in &backups[..surplus] {
-        fs::remove_file(path)?;
-    }
-    Ok(())
+    target.finish().await?;
+    read_back(to).await
 }
 
-fn folder(file: &Path) -> &Path {
-    file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+/// One that cannot be read where it was written is no backup, and must not look like one.
+async fn read_back(place: &Place) -> Result<offline::Backup, Failure> {
+    let verified = verified(place).await;
+    if let Err(Failure::Refused { .. }) = &verified {
+        // That it is damaged is the thing to tell.
+        let _ = place.remove().await;
+    }
+    verified
+}
+
+async fn verified(place: &Place) -> Result<offline::Backup, Failure> {
+    let source = place.open().await?;
+    offline::verify_bytes(&source, &place.name()).await.map_err(failed("BACKUP_DAMAGED"))
 }
 
 async fn receive(
     output: Output,
     mut parts: Streaming<admin::CreateBackupResponse>,
-    target: &mut File,
+    target: &mut Target,
 ) -> Result<(), Failure> {
     let broken = |what: &str| Failure::refused(Code::DataLoss, "BACKUP_CUT_OFF", what.to_owned());
     let mut next = async || {
@@ -197,10 +227,9 @@ async fn receive(
     loop {
         match next().await? {
             Part::Chunk(chunk) if chunk.offset == offset && crc32c::crc32c(&chunk.data) == chunk.crc32c => {
-                let written = target.write_all(&chunk.data);
-                written.map_err(|source| Failure::Local { doing: "writing the backup".into(), source })?;
                 sum.update(&chunk.data);
                 offset += chunk.data.len() as u64;
+                target.write(chunk.data.into()).await?;
                 bar.set_position(offset);
             }
             Part::Trailer(Trailer { bytes, sha256 }) if bytes == offset && sha256[..] == sum.finalize()[..] => break,
@@ -211,8 +240,7 @@ async fn receive(
     Ok(())
 }
 
-async fn verify(output: Output, file: &Path) -> Result<(), Failure> {
-    let backup = offline::verify(&Server::new(), file).await.map_err(failed("BACKUP_DAMAGED"))?;
+fn tell(output: Output, backup: &offline::Backup) -> Result<(), Failure> {
     let contents = &backup.contents;
     if output == Output::Json {
         return print(
@@ -237,31 +265,4 @@ async fn verify(output: Output, file: &Path) -> Result<(), Failure> {
         ("Size", format!("{} bytes, whole", backup.bytes)),
     ];
     print(&facts(rows))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_newest_backups_stay_and_so_does_everything_else() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = |name: &str| dir.path().join(name);
-        for (name, minute) in
-            [("1.backup", 1), ("2.backup", 2), ("3.backup", 3), ("notes.txt", 0), ("4.backup.part", 0)]
-        {
-            let file = File::create(path(name)).expect("a small file can be written");
-            let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(minute * 60);
-            file.set_modified(time).expect("a time can be set");
-        }
-        prune(&path("3.backup"), 2).expect("files can be deleted");
-        let mut left: Vec<String> = fs::read_dir(dir.path())
-            .expect("a directory")
-            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
-            .collect();
-        left.sort();
-        assert_eq!(left, ["2.backup", "3.backup", "4.backup.part", "notes.txt"]);
-        prune(&path("2.backup"), 1).expect("files can be deleted");
-        assert!(path("2.backup").exists() && !path("3.backup").exists(), "never the one that was just written");
-    }
 }
