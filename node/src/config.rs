@@ -143,6 +143,10 @@ pub struct NodeConfig {
     /// Name of the cluster, on every metric as carrel_cluster. Without one whoever scrapes gives it
     #[arg(long, env = "CARREL_CLUSTER_NAME", value_name = "NAME")]
     pub cluster_name: Option<String>,
+    /// Seconds to wait for whoever ran on --dir before and has not ended yet
+    #[arg(long, env = "CARREL_VOLUME_WAIT_SECONDS", value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=600))]
+    pub volume_wait_seconds: u64,
+
 
     /// What to log, for example "info" or "carrel_node=debug,openraft=info"
     #[arg(long, env = "CARREL_LOG", value_name = "FILTER", default_value = "info,openraft=error")]

@@ -38,7 +38,8 @@ use crate::projection::Projection;
 use crate::projection::reading::Reader;
 use crate::provision::{self, FirstThings};
 use crate::raft::bygone;
-use crate::raft::identity::MemberOf;
+use crate::raft::disk::real::RealDisk;
+use crate::raft::identity::{DataDirectory, MemberOf};
 use crate::raft::membership::Role;
 use crate::raft::node::{Node, Opening};
 use crate::raft::ordered::{self, Obeyed};
@@ -127,6 +128,7 @@ async fn serve(config: NodeConfig, for_clients: Handle) -> anyhow::Result<ExitCo
     let admin_listener = listen("admin", config.admin_listen).await?;
     let metrics_listener = listen("metrics", config.metrics_listen).await?;
 
+    until_free(&config).await?;
     obey_order(&config).await?;
     let node = open(&config, tls.to_peers()).await?;
     node.register(metrics.registry())?;
@@ -206,6 +208,26 @@ async fn serve(config: NodeConfig, for_clients: Handle) -> anyhow::Result<ExitCo
 }
 
 async fn obey_order(config: &NodeConfig) -> anyhow::Result<()> {
+/// How often it is looked whether the volume is free.
+const VOLUME_LOOK: Duration = Duration::from_millis(100);
+
+/// Who ran here before may still be ending, on Kubernetes under the name that this one has now. To wait is faster than
+/// to end and be started again: a kubelet takes its time for that, and the more the oftener. Whoever has the volume for
+/// longer is told of by what opens it next.
+async fn until_free(config: &NodeConfig) -> anyhow::Result<()> {
+    let until = tokio::time::Instant::now() + Duration::from_secs(config.volume_wait_seconds);
+    let (disk, mut is_said) = (RealDisk, false);
+    while !DataDirectory::is_free(&disk, &config.dir).await? && tokio::time::Instant::now() < until {
+        if !is_said {
+            let (dir, seconds) = (config.dir.display(), config.volume_wait_seconds);
+            tracing::warn!("{dir} is in use by another process; waiting for its end, at most {seconds} s");
+            is_said = true;
+        }
+        tokio::time::sleep(VOLUME_LOOK).await;
+    }
+    Ok(())
+}
+
     let Some(file) = &config.recovery_file else { return Ok(()) };
     let Some(order) = ordered::read(file)? else { return Ok(()) };
     let obeyed = ordered::obey(&Server::new(), &config.dir, config.ordinal, &order).await;

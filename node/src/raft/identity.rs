@@ -109,6 +109,19 @@ impl<D: Disk> DataDirectory<D> {
         Ok(Self { disk: disk.clone(), path, identity, _lock: lock })
     }
 
+    /// Whether no process has the directory open at this moment, or it is not there. Creates nothing.
+    pub async fn is_free(disk: &D, mount: &Path) -> Result<bool, IdentityError> {
+        let path = mount.join(DATA);
+        match disk.lock(&path).await {
+            Ok(_) => Ok(true),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => Ok(false),
+                io::ErrorKind::NotFound => Ok(true),
+                _ => Err(IdentityError::Io { dir: path, source: error }),
+            },
+        }
+    }
+
     /// Opens what a node has left, for work without it. Creates nothing.
     pub async fn open_used(disk: &D, mount: &Path) -> Result<Self, IdentityError> {
         let path = mount.join(DATA);

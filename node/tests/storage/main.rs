@@ -20,3 +20,4 @@ mod shim;
 mod small_disk;
 mod snapshots;
 mod stall;
+mod taken;

@@ -219,6 +219,11 @@ impl Nodes {
         }
     }
 
+    /// It has written so to its log.
+    pub async fn until_said(&self, node: usize, words: &str) {
+        self.until(node, words, async || self.log(node).contains(words)).await;
+    }
+
     pub async fn until(&self, node: usize, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
         let begun = Instant::now();
         while !is_so().await {
