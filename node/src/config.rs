@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use thiserror::Error;
 
 use crate::grpc::fair_share::Rates;
+use crate::grpc::front::Registration;
 use crate::projection::database::Address;
 
 /// Largest cluster that may run: more voters make every write slower and nothing safer.
@@ -98,6 +99,12 @@ pub struct NodeConfig {
     #[arg(long, env = "CARREL_POSTGRES_URL", value_name = "URL", hide_env_values = true)]
     pub postgres_url: Option<String>,
 
+    /// Whether people make accounts for themselves; if not, those who are staff make them, by the same command
+    ///
+    /// Each replica goes by its own setting: give all the same.
+    #[arg(long, env = "CARREL_OPEN_REGISTRATION", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub open_registration: bool,
+
     /// Days for which nodes hold what is over, once Postgres has it; older reservations are read from there
     ///
     /// Without Postgres everything is held: some 400 bytes for each reservation there ever was.
@@ -136,6 +143,10 @@ pub struct NodeConfig {
     #[arg(long, env = "CARREL_LOG_SEGMENT_MIB", value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=1024))]
     pub log_segment_mib: u64,
 
+    /// Seconds to wait for whoever ran on --dir before and has not ended yet
+    #[arg(long, env = "CARREL_VOLUME_WAIT_SECONDS", value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=600))]
+    pub volume_wait_seconds: u64,
+
     /// Seconds to finish what is under way when the process is asked to end
     #[arg(long, env = "CARREL_DRAIN_SECONDS", value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=600))]
     pub drain_seconds: u64,
@@ -143,10 +154,6 @@ pub struct NodeConfig {
     /// Name of the cluster, on every metric as carrel_cluster. Without one whoever scrapes gives it
     #[arg(long, env = "CARREL_CLUSTER_NAME", value_name = "NAME")]
     pub cluster_name: Option<String>,
-    /// Seconds to wait for whoever ran on --dir before and has not ended yet
-    #[arg(long, env = "CARREL_VOLUME_WAIT_SECONDS", value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=600))]
-    pub volume_wait_seconds: u64,
-
 
     /// What to log, for example "info" or "carrel_node=debug,openraft=info"
     #[arg(long, env = "CARREL_LOG", value_name = "FILTER", default_value = "info,openraft=error")]
@@ -237,6 +244,11 @@ impl NodeConfig {
             requests_per_second: self.requests_per_second_per_account,
             log_ins_per_second: self.log_ins_per_second_per_address,
         }
+    }
+
+    #[must_use]
+    pub fn registration(&self) -> Registration {
+        if self.open_registration { Registration::Open } else { Registration::ByStaff }
     }
 
     /// Where the relational record is kept, if anywhere.

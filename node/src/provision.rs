@@ -54,14 +54,23 @@ impl FirstThings {
     }
 }
 
-async fn read_admin(file: &Path, passwords: &Passwords) -> anyhow::Result<(UserName, PasswordHash)> {
+/// A name and a password, as they are in the file of the first admin.
+///
+/// # Errors
+/// If they are not.
+pub fn read_credentials(file: &Path) -> anyhow::Result<(String, String)> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let mut lines = text.lines();
     let (Some(name), Some(password)) = (lines.next(), lines.next()) else {
         anyhow::bail!("{} needs a name on its first line and a password on its second", file.display());
     };
-    let name = UserName::new(name).with_context(|| format!("the name in {}", file.display()))?;
-    let hash = passwords.hash(password.to_owned()).await.context("cannot hash the first admin's password")?;
+    Ok((name.to_owned(), password.to_owned()))
+}
+
+async fn read_admin(file: &Path, passwords: &Passwords) -> anyhow::Result<(UserName, PasswordHash)> {
+    let (name, password) = read_credentials(file)?;
+    let name = UserName::new(&name).with_context(|| format!("the name in {}", file.display()))?;
+    let hash = passwords.hash(password).await.context("cannot hash the first admin's password")?;
     Ok((name, hash))
 }
 

@@ -161,7 +161,8 @@ async fn serve(config: NodeConfig, for_clients: Handle) -> anyhow::Result<ExitCo
     tasks.spawn(serve_admin(admin, record, admin_listener, tls.admin(), stop.clone()));
     let fair_share = FairShare::new(config.rates());
     let (library, draining_too) = (Arc::new(replica.clone()), draining.clone());
-    let front = Front { library, passwords, fair_share, record: reader, draining: draining_too };
+    let registration = config.registration();
+    let front = Front { library, passwords, registration, fair_share, record: reader, draining: draining_too };
     let (serving, is_serving) = watch::channel(false);
     tasks.spawn(stop.clone().run_until_cancelled_owned(follow_serving(replica, serving)));
     let cluster = Cluster::service(node.clone(), clients.clone(), &tls, Door::Client, draining.clone());
@@ -207,7 +208,6 @@ async fn serve(config: NodeConfig, for_clients: Handle) -> anyhow::Result<ExitCo
     Ok(code)
 }
 
-async fn obey_order(config: &NodeConfig) -> anyhow::Result<()> {
 /// How often it is looked whether the volume is free.
 const VOLUME_LOOK: Duration = Duration::from_millis(100);
 
@@ -228,6 +228,7 @@ async fn until_free(config: &NodeConfig) -> anyhow::Result<()> {
     Ok(())
 }
 
+async fn obey_order(config: &NodeConfig) -> anyhow::Result<()> {
     let Some(file) = &config.recovery_file else { return Ok(()) };
     let Some(order) = ordered::read(file)? else { return Ok(()) };
     let obeyed = ordered::obey(&Server::new(), &config.dir, config.ordinal, &order).await;

@@ -160,7 +160,8 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failu
 
 async fn register(context: &Context, user_id: String, password: String) -> Result<(), Failure> {
     let request = v1::RegisterRequest { request_id: new_request_id(), user_id: user_id.clone(), password };
-    let response = context.wait(context.anonymous().register(request)).await?;
+    // Whoever is logged in is asked for only where people make no accounts for themselves.
+    let response = context.wait(context.client()?.register(request)).await?;
     context.answer(&response, || format!("Account {user_id} made. Log in with: carrel login {user_id}"))
 }
 

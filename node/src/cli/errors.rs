@@ -326,6 +326,7 @@ fn general_advice(refusal: &Refusal) -> Vec<String> {
         "MESSAGE_NOT_FOUND" => "See yours with: carrel messages",
         "SUSPENDED" => "See until when with: carrel whoami",
         "PRESENCE_NOT_PROVEN" => "Type the code that the seat shows: --code K7M-2QP",
+        "REGISTRATION_CLOSED" => "Librarians and admins make accounts, once they have logged in: carrel login NAME",
         "SESSION_NOT_FOUND" => "See yours with: carrel sessions",
         "STRIKE_NOT_FOUND" => "See them with: carrel users strikes NAME",
         _ => return Vec::new(),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
@@ -17,6 +18,7 @@ use tonic::Code;
 use super::context::{Context, connect, print};
 use super::errors::Failure;
 use super::names::short;
+use crate::provision::read_credentials;
 
 /// How far ahead a seat is looked for: a library may be closed over holidays, not for longer than a booking window.
 const HOURS: i64 = 7 * 24;
@@ -43,6 +45,11 @@ pub(super) struct Rehearse {
     /// Wait so long for that many to be there: a name has addresses only once nodes take clients
     #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=3600))]
     within: u64,
+
+    /// A file with a name on its first line and a password on its second: who makes the account, where people make
+    /// none for themselves. That of the first admin will do
+    #[arg(long, value_name = "FILE")]
+    staff_file: Option<PathBuf>,
 }
 
 pub(super) async fn run(context: &Context, rehearse: &Rehearse) -> Result<(), Failure> {
@@ -58,7 +65,19 @@ pub(super) async fn run(context: &Context, rehearse: &Rehearse) -> Result<(), Fa
     let anonymous = context.anonymous();
     let register =
         v1::RegisterRequest { request_id: new_request_id(), user_id: user_id.clone(), password: password.clone() };
-    context.wait(anonymous.register(register)).await?;
+    match &rehearse.staff_file {
+        None => drop(context.wait(anonymous.register(register)).await?),
+        Some(file) => {
+            let (user_id, password) = read_credentials(file)?;
+            let login = context.wait(anonymous.login(v1::LoginRequest { user_id, password })).await?;
+            let staff =
+                context.anonymous().with_session(&login.session_token).context("the session token is no text")?;
+            let registered = context.wait(staff.register(register)).await;
+            // It would end by itself, much later.
+            context.wait(staff.logout(v1::LogoutRequest { request_id: new_request_id() })).await?;
+            registered?;
+        }
+    }
     let login = context.wait(anonymous.login(v1::LoginRequest { user_id: user_id.clone(), password })).await?;
     let token = login.session_token;
     let own = anonymous.with_session(&token).context("the session token is no text")?;

@@ -571,6 +571,13 @@ pub fn credentials_invalid() -> Status {
     No::new(Code::Unauthenticated, "CREDENTIALS_INVALID", message).into_status()
 }
 
+/// Where people do not make accounts for themselves.
+#[must_use]
+pub fn registration_closed() -> Status {
+    let message = "accounts are made by the staff here: ask them for one";
+    No::new(Code::PermissionDenied, "REGISTRATION_CLOSED", message).into_status()
+}
+
 impl From<PasswordError> for Status {
     fn from(error: PasswordError) -> Self {
         match error {

@@ -8,14 +8,15 @@ use carrel_proto::v1::{
     ListSessionsResponse, LoginRequest, LoginResponse, LogoutRequest, LogoutResponse, RegisterRequest,
     RegisterResponse, RevokeSessionRequest, RevokeSessionResponse,
 };
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
-use crate::convert::refusal::{credentials_invalid, to_status};
+use crate::convert::refusal::{credentials_invalid, registration_closed, to_status};
 use crate::convert::time::to_timestamp;
 use crate::convert::{names, reply, request};
 use crate::grpc::bounds::Deadline;
 use crate::grpc::call::Call;
-use crate::grpc::front::Front;
+use crate::grpc::front::{Front, Registration};
 use crate::grpc::library::Library;
 use crate::grpc::session::{self, SessionToken};
 use crate::replica::Freshness;
@@ -27,9 +28,26 @@ const LOGIN_ATTEMPTS: usize = 2;
 #[derive(Debug)]
 pub struct Auth<L>(pub Front<L>);
 
+impl<L: Library> Auth<L> {
+    /// Refuses who may not make an account here. What makes it is in no session: who is staff at this moment is all
+    /// that matters.
+    async fn admit(&self, metadata: &MetadataMap) -> Result<(), Status> {
+        let is_admitted = match self.0.registration {
+            Registration::Open => true,
+            Registration::ByStaff if metadata.get("authorization").is_none() => false,
+            Registration::ByStaff => {
+                let by = session::named_by(metadata)?;
+                self.0.library.read(Freshness::Linearizable).await?.makes_accounts(by).map_err(to_status)?
+            }
+        };
+        if is_admitted { Ok(()) } else { Err(registration_closed()) }
+    }
+}
+
 #[tonic::async_trait]
 impl<L: Library> AuthService for Auth<L> {
     async fn register(&self, request: Request<RegisterRequest>) -> Result<Response<RegisterResponse>, Status> {
+        self.admit(request.metadata()).await?;
         let mut call = Call::of_anybody(request)?;
         let (name, password) = request::register(std::mem::take(&mut call.message))?;
         let password = self.0.passwords.hash(password).await?;

@@ -25,10 +25,20 @@ use crate::passwords::Passwords;
 use crate::projection::reading::{ReadTrouble, Reader};
 use crate::replica::{Freshness, View};
 
+/// Who makes accounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registration {
+    /// Everybody, for themselves.
+    Open,
+    /// Librarians and admins, for others.
+    ByStaff,
+}
+
 #[derive(Debug)]
 pub struct Front<L> {
     pub library: Arc<L>,
     pub passwords: Passwords,
+    pub registration: Registration,
     pub fair_share: FairShare,
     /// Older history and reports; none: nobody keeps a record.
     pub record: Option<Reader>,
@@ -41,6 +51,7 @@ impl<L> Clone for Front<L> {
         Self {
             library: self.library.clone(),
             passwords: self.passwords.clone(),
+            registration: self.registration,
             fair_share: self.fair_share.clone(),
             record: self.record.clone(),
             draining: self.draining.clone(),

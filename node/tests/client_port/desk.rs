@@ -12,7 +12,7 @@ use carrel_domain::text::UserName;
 use carrel_domain::time::{DAY_US, Date, MINUTE_US, Timestamp};
 use carrel_node::connections::bounded;
 use carrel_node::grpc::fair_share::{FairShare, Rates};
-use carrel_node::grpc::front::Front;
+use carrel_node::grpc::front::{Front, Registration};
 use carrel_node::grpc::library::Library;
 use carrel_node::grpc::request_metrics::RequestMetrics;
 use carrel_node::grpc::server::{self, ClientPort};
@@ -177,6 +177,16 @@ impl House {
     }
 
     pub async fn with(rates: Rates, patience: Patience) -> Self {
+        Self::furnished(rates, patience, Registration::Open).await
+    }
+
+    /// Where accounts are made by whoever that says.
+    pub async fn where_accounts_are_made(registration: Registration) -> Self {
+        let rates = Rates { requests_per_second: 1_000_000, log_ins_per_second: 1_000_000 };
+        Self::furnished(rates, Patience::default(), registration).await
+    }
+
+    async fn furnished(rates: Rates, patience: Patience, registration: Registration) -> Self {
         let desk = Arc::new(Desk::new());
         let passwords = Passwords::new().expect("hashes can be made");
         let password: PasswordHash = passwords.hash(PASSWORD.to_owned()).await.expect("a hash");
@@ -184,7 +194,7 @@ impl House {
         desk.commit(&Request::system(Action::CreateFirstAdmin { name, password }));
         let fair_share = FairShare::new(rates);
         let draining = CancellationToken::new();
-        let front = Front { library: desk.clone(), passwords, fair_share, record: None, draining };
+        let front = Front { library: desk.clone(), passwords, registration, fair_share, record: None, draining };
         let registry = prometheus::Registry::new();
         let metrics = RequestMetrics::new(&registry).expect("a fresh registry");
         let (serving, is_serving) = watch::channel(true);

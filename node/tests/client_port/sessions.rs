@@ -3,6 +3,8 @@
 use carrel_proto::v1;
 use carrel_proto::v1::auth_service_client::AuthServiceClient;
 
+use carrel_node::grpc::front::Registration;
+
 use crate::desk::{House, PASSWORD, Person, call, fresh_id, reason};
 
 async fn sessions(person: &Person) -> Vec<v1::Session> {
@@ -50,4 +52,32 @@ async fn another_password_logs_out_everybody_who_knew_the_old_one() {
     assert_eq!(sessions(&here).await.len(), 1);
     assert_eq!(reason(house.log_in("amy", PASSWORD).await), "CREDENTIALS_INVALID");
     house.log_in("amy", "battery staple").await.expect("the new one");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_registration_is_closed_staff_make_the_accounts() {
+    let house = House::where_accounts_are_made(Registration::ByStaff).await;
+    assert_eq!(reason(house.register("amy").await), "REGISTRATION_CLOSED");
+    let admin = house.person("admin").await;
+    let register = |name: &str| v1::RegisterRequest {
+        request_id: fresh_id(),
+        user_id: name.to_owned(),
+        password: PASSWORD.to_owned(),
+    };
+    let made = call!(admin, AuthServiceClient, register, register("amy")).expect("an admin makes it");
+    assert_eq!(made.user.expect("an account").name, "users/amy");
+    let amy = house.person("amy").await;
+    assert_eq!(reason(call!(amy, AuthServiceClient, register, register("ben"))), "REGISTRATION_CLOSED");
+    call!(admin, AuthServiceClient, logout, v1::LogoutRequest { request_id: fresh_id() }).expect("a session");
+    assert_eq!(reason(call!(admin, AuthServiceClient, register, register("ben"))), "SESSION_EXPIRED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_registration_is_open_nobody_is_asked_who_they_are() {
+    let house = House::open().await;
+    let amy = house.newcomer("amy").await;
+    let register =
+        v1::RegisterRequest { request_id: fresh_id(), user_id: "ben".to_owned(), password: PASSWORD.to_owned() };
+    call!(amy, AuthServiceClient, logout, v1::LogoutRequest { request_id: fresh_id() }).expect("a session");
+    call!(amy, AuthServiceClient, register, register).expect("a session that is over is no matter");
 }

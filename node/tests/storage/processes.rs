@@ -287,16 +287,16 @@ pub struct Ran {
 }
 
 pub fn carrel<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Ran {
-    let mut command = Command::new(CARREL);
-    command.args(["--output", "json"]).args(args);
-    Ran { what: format!("{command:?}"), output: command.output().expect("the carrel binary starts") }
-}
-
     carrel_in(&[], args)
 }
 
 /// In that environment.
 pub fn carrel_in<S: AsRef<std::ffi::OsStr>>(environment: &[(&str, &str)], args: impl IntoIterator<Item = S>) -> Ran {
+    let mut command = Command::new(CARREL);
+    command.args(["--output", "json"]).args(args).envs(environment.iter().copied());
+    Ran { what: format!("{command:?}"), output: command.output().expect("the carrel binary starts") }
+}
+
 impl Ran {
     pub fn code(&self) -> i32 {
         self.output.status.code().expect("it was not killed")

@@ -38,6 +38,10 @@ pub(super) fn settings(blueprint: &Blueprint<'_>) -> Value {
         "CARREL_SNAPSHOT_LOG_MIB": raft.snapshot_log_mib.to_string(),
         "CARREL_LOG_FORMAT": "json",
     });
+    if !blueprint.spec.auth.open_registration {
+        // Unsaid where it is as the nodes have it: no node restarts for another operator that could say it.
+        settings["CARREL_OPEN_REGISTRATION"] = json!("false");
+    }
     if let Some(endpoint) = &blueprint.spec.observability.otlp_endpoint {
         // The name that every program with such traces knows.
         settings["OTEL_EXPORTER_OTLP_ENDPOINT"] = json!(endpoint);

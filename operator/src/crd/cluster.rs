@@ -93,6 +93,8 @@ pub struct CarrelClusterSpec {
     pub operation: Operation,
     #[serde(default)]
     pub network: Network,
+    #[serde(default)]
+    pub auth: Auth,
     /// Where the relational record is kept, for history and reports. Nodes do without it for as long as it is away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub postgres: Option<Postgres>,
@@ -281,6 +283,14 @@ pub struct Network {
 
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
+pub struct Auth {
+    /// Whether people make accounts for themselves. If not, librarians and admins make them.
+    #[serde(default = "yes")]
+    pub open_registration: bool,
+}
+
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
 pub struct Postgres {
     /// A Secret with the URL of the database, as postgresql://user:password@host/database.
     #[schemars(length(min = 1, max = 253))]
@@ -314,6 +324,12 @@ pub enum Spread {
 impl Default for Storage {
     fn default() -> Self {
         Self { size: one_gibibyte(), class_name: None, on_delete: OnDelete::default() }
+    }
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self { open_registration: yes() }
     }
 }
 
@@ -361,6 +377,10 @@ fn proving_seconds() -> u32 {
 
 fn one() -> u32 {
     1
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn uri() -> String {

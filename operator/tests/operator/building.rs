@@ -35,6 +35,7 @@ fn full() -> CarrelCluster {
         "storage": { "size": "20Gi", "className": "fast", "onDelete": "Delete" },
         "tls": { "clientsMode": "Operator" },
         "spread": "Required",
+        "auth": { "openRegistration": false },
         "firstAdminSecret": "first-admin",
         "firstCatalogConfigMap": "campus",
         "postgres": { "urlSecret": "library-app" },

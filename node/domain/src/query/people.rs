@@ -31,6 +31,12 @@ impl State {
         self.session_in_force(token).map(|(_, user)| user.id)
     }
 
+    /// Whether they make accounts for others, where people do not make their own.
+    pub fn makes_accounts(&self, token: TokenDigest) -> Result<bool, Refusal> {
+        let (_, user) = self.session_in_force(token)?;
+        Ok(matches!(user.role, Role::Admin | Role::Librarian(_)))
+    }
+
     fn session_in_force(&self, token: TokenDigest) -> Result<(&Session, &User), Refusal> {
         let session = self.accounts.sessions.get(&token).filter(|session| !session.ended);
         let session = session.ok_or(Refusal::SessionExpired)?;
