@@ -18,6 +18,11 @@ for dir in bin sbin lib lib64; do ln -s "usr/$dir" "$dir"; done
 for package in "$scratch"/archives/*.deb; do
   dpkg-deb --fsys-tarfile "$package" | tar -x --keep-directory-symlink --no-same-owner
 done
+# Whom programs trust that call others by TLS. The package makes this file when it is installed, by tools that nobody
+# needs afterwards: so it is taken without them.
+(cd "$scratch/archives" && apt-get -qq -o APT::Sandbox::User=root download ca-certificates >&2 && dpkg-deb -x ca-certificates_*.deb "$scratch/authorities")
+mkdir -p etc/ssl/certs
+cat "$scratch"/authorities/usr/share/ca-certificates/mozilla/*.crt > etc/ssl/certs/ca-certificates.crt
 # Nobody reads, compiles or runs these there.
 rm -rf usr/share/doc usr/share/man usr/share/info usr/share/locale usr/share/lintian usr/share/bug usr/share/perl* \
   usr/lib/*/perl* usr/lib/*/libLLVM* usr/lib/llvm* usr/lib/postgresql/*/lib/llvmjit* usr/lib/postgresql/*/lib/bitcode \

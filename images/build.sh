@@ -33,7 +33,7 @@ base() { # TAG PACKAGES...
   build "$tag" images/base.Dockerfile "$scratch/base"
 }
 
-base=${CARREL_IMAGE_BASE:-localhost/carrel-base:1}
+base=${CARREL_IMAGE_BASE:-localhost/carrel-base:2}
 [ -n "${CARREL_IMAGE_BASE:-}" ] || base "$base" base-files libc6 libgcc-s1 netbase
 mkdir "$scratch/carrel"
 for program in carrel carrel-operator; do
