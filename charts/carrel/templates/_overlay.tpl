@@ -14,16 +14,6 @@ name here as the operator does it.
 {{- if and .Values.resources (not (hasKey $carrel "resources")) -}}
   {{- $_ := set $carrel "resources" .Values.resources -}}
 {{- end -}}
-{{- $secret := include "carrel.postgresSecret" . -}}
-{{- if $secret -}}
-  {{- $key := .Values.postgres.key -}}
-  {{- $env := dict "name" "CARREL_POSTGRES_URL_FILE" "value" "/etc/carrel/postgres/url" -}}
-  {{- $mount := dict "name" "postgres" "mountPath" "/etc/carrel/postgres" "readOnly" true -}}
-  {{- $source := dict "secretName" $secret "defaultMode" 288 "items" (list (dict "key" $key "path" "url")) -}}
-  {{- $_ := set $carrel "env" (append (get $carrel "env" | default list) $env) -}}
-  {{- $_ := set $carrel "volumeMounts" (append (get $carrel "volumeMounts" | default list) $mount) -}}
-  {{- $_ := set $spec "volumes" (append (get $spec "volumes" | default list) (dict "name" "postgres" "secret" $source)) -}}
-{{- end -}}
 {{- if or $others (gt (len $carrel) 1) -}}
   {{- $_ := set $spec "containers" (prepend $others $carrel) -}}
 {{- end -}}

@@ -195,6 +195,62 @@ fn lost<'a>(written: &'a Value, understood: &'a Value) -> Box<dyn Iterator<Item 
     }))
 }
 
+/// What the operator says when nobody has to do anything, and words that are no reasons.
+const NO_TROUBLE: [&str; 28] = [
+    "AsWanted",
+    "Available",
+    "Behind",
+    "CrashLoopBackOff",
+    "False",
+    "Follower",
+    "Healthy",
+    "Joined",
+    "Leader",
+    "Learner",
+    "LineageConsistent",
+    "MajorityWithMargin",
+    "NotNeeded",
+    "NotPaused",
+    "OneCluster",
+    "Progressing",
+    "QuorumHealthy",
+    "Ready",
+    "Reconcile",
+    "ScaleComplete",
+    "Settled",
+    "Silent",
+    "True",
+    "Unheard",
+    "Unknown",
+    "UpToDate",
+    "Waiting",
+    "Well",
+];
+
+#[test]
+fn troubleshooting_knows_every_reason() {
+    let root = folder("crd");
+    let root = root.ancestors().nth(2).expect("the workspace");
+    let documented = std::fs::read_to_string(root.join("docs/kubernetes.md")).expect("readable");
+    let mut unknown = std::collections::BTreeSet::new();
+    let mut found = 0;
+    for source in ["operator/src/decide.rs", "operator/src/status.rs", "operator/src/reconcile.rs"] {
+        let text = std::fs::read_to_string(root.join(source)).expect("readable");
+        // Every other piece is between quotation marks.
+        for word in text.split('"').skip(1).step_by(2) {
+            let is_reason = word.len() > 3 && word.starts_with(|c: char| c.is_ascii_uppercase());
+            if is_reason && word.chars().all(|c| c.is_ascii_alphabetic()) && !NO_TROUBLE.contains(&word) {
+                found += 1;
+                if !documented.contains(&format!("`{word}`")) {
+                    unknown.insert(word.to_owned());
+                }
+            }
+        }
+    }
+    assert!(found > 40, "only {found} reasons were found");
+    assert!(unknown.is_empty(), "docs/kubernetes.md has no word of {unknown:?}");
+}
+
 #[test]
 fn what_cannot_change_is_refused_with_a_reason() {
     let cases = [
