@@ -8,7 +8,7 @@ export CARGO_INCREMENTAL ?= 0
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos build verify fix deps figures dashboards images load e2e
+.PHONY: help run test chaos build verify fix deps figures dashboards images load e2e nightly
 
 help: ## This list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -33,6 +33,8 @@ load: ## Puts the images where kind, minikube or localkube finds them, whichever
 
 e2e: deps ## Stories on a real Kubernetes: KUBECONFIG, else kind, else localkube; STORIES="install roll", or --short
 	e2e/run.sh $(or $(STORIES),--report docs/reports/e2e.md)
+
+nightly: e2e chaos ## What a landing has no time for: every story, and ten minutes of faults
 
 verify: deps ## Reads only: formatting, lints, structure, generated files
 	cargo fmt --all --check

@@ -1,6 +1,7 @@
 //! `carrel-e2e`: tells stories on a real Kubernetes, one after the other, each in a namespace of its own, and writes
 //! down what was measured. Runs where the cluster's pods, services and names are in reach: `make e2e` sees to that.
 
+mod crowd;
 mod dump;
 mod ground;
 mod jobs;

@@ -49,6 +49,9 @@ pub fn all() -> Vec<Story> {
         short("roll", "Another image is rolled out", |g| Box::pin(upgrades::roll(g))),
         story("single", "The same with a single node", |g| Box::pin(install::single(g))),
         story("reinstall", "Uninstalled and installed again, with every booking", |g| Box::pin(install::again(g))),
+        story("volume-lost-full", "The same with a hundred thousand live reservations", |g| {
+            Box::pin(volumes::of_follower_of_a_full_library(g))
+        }),
         story("follower-deleted", "A follower's pod is deleted", |g| Box::pin(pods::follower_deleted(g))),
         story("leader-killed", "The leader's pod goes without a word", |g| Box::pin(pods::leader_killed(g))),
         story("all-deleted", "All pods are deleted at once", |g| Box::pin(pods::all_deleted(g))),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::pods::{back, finish};
+use crate::crowd::{self, Crowd};
 use crate::ground::Ground;
 use crate::jobs::{BACKUP, SCHEDULED};
 use crate::library::{Library, PATIENCE, with_cluster, with_namespace};
@@ -27,6 +28,28 @@ pub async fn of_leader(ground: Arc<Ground>) -> anyhow::Result<Vec<Figure>> {
 
 pub async fn of_first(ground: Arc<Ground>) -> anyhow::Result<Vec<Figure>> {
     with_cluster(ground, "first-volume-lost", 3, async |it| lose(it, 0).await).await
+}
+
+/// What the new node has to be given is not small.
+pub async fn of_follower_of_a_full_library(ground: Arc<Ground>) -> anyhow::Result<Vec<Figure>> {
+    with_namespace(ground, "volume-lost-full", async |it| {
+        let catalog = crowd::catalog(it)?;
+        it.install(&catalog.each_ref().map(String::as_str)).await?;
+        it.is_whole(3).await?;
+        let nodes = &it.addresses().nodes[..3];
+        let began = Instant::now();
+        let crowd = Crowd::come(nodes).await?;
+        let came = began.elapsed();
+        let follower = it.some_follower(3).await?;
+        let mut figures = vec![
+            Figure::seen("live reservations", crowd::LIVE.to_string()),
+            Figure::seen("until they were booked, by calls of 31", format!("{:.1} s", came.as_secs_f64())),
+        ];
+        figures.extend(lose(it, follower).await?);
+        crowd.is_known_to(&nodes[follower as usize]).await?;
+        Ok(figures)
+    })
+    .await
 }
 
 async fn lose(it: &Library, ordinal: u32) -> anyhow::Result<Vec<Figure>> {
