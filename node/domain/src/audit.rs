@@ -42,13 +42,37 @@ pub struct Entry {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum What {
-    Claim { claim: ClaimId, before: Option<ClaimThen>, after: ClaimThen },
-    Wait { wait: WaitId, before: Option<WaitState>, after: WaitState },
-    Strike { claim: ClaimId, cause: StrikeCause, waived: bool },
-    Account { before: Option<AccountThen>, after: AccountThen },
+    Claim {
+        claim: ClaimId,
+        before: Option<ClaimThen>,
+        after: ClaimThen,
+    },
+    Wait {
+        wait: WaitId,
+        before: Option<WaitState>,
+        after: WaitState,
+    },
+    Strike {
+        claim: ClaimId,
+        cause: StrikeCause,
+        waived: bool,
+    },
+    Account {
+        before: Option<AccountThen>,
+        after: AccountThen,
+    },
     AccountDeleted,
-    Catalog { revision: u64 },
-    PresenceKey { revision: u32 },
+    Catalog {
+        revision: u64,
+    },
+    PresenceKey {
+        revision: u32,
+    },
+    /// So many claims have become history.
+    LetGo {
+        count: u32,
+    },
+    PseudonymKey,
 }
 
 /// What changes of a claim.
@@ -187,6 +211,8 @@ fn told(change: &Change) -> Option<(Option<UserId>, What)> {
         Change::UserDeleted { user } => (Some(*user), What::AccountDeleted),
         Change::CatalogReplaced { revision } => (None, What::Catalog { revision: *revision }),
         Change::PresenceKeySet { revision } => (None, What::PresenceKey { revision: *revision }),
+        Change::ClaimsLetGo { count } => (None, What::LetGo { count: *count }),
+        Change::PseudonymKeySet => (None, What::PseudonymKey),
         Change::CalendarFilled { .. }
         | Change::ReadUpTo { .. }
         | Change::ItemAppended { .. }

@@ -110,6 +110,12 @@ pub enum Change {
     ReachChanged {
         user: UserId,
     },
+    /// So many claims that were over have left the state, and are in the relational record alone.
+    ClaimsLetGo {
+        count: u32,
+    },
+    /// What pseudonyms are made with was drawn; what it is, is told to nobody.
+    PseudonymKeySet,
 }
 
 /// An account without its secrets.

@@ -173,6 +173,7 @@ fn parts(state: State) -> impl Iterator<Item = Part> + Send + 'static {
     let (reaches, trail) = (state.reaches, state.trail);
     let next_claim = claims.next_id().0;
     let History { count, through, pseudonym_secret } = history;
+    let (recorded, kept) = outbox.into_kept();
     let let_go = (count > 0).then_some(Part::History { count, through, next_claim });
     let record = |(owner, id, record): (Owner, RequestId, Record)| Part::Record(owner, id, record);
     [Part::Head(head), Part::Catalog(catalog)]
@@ -191,8 +192,8 @@ fn parts(state: State) -> impl Iterator<Item = Part> + Send + 'static {
         .chain(reaches.into_iter().map(|(user, reach)| Part::Reach(user, reach)))
         .chain(trail.into_entries().map(Part::Trail))
         .chain(records.into_kept().map(record))
-        .chain(outbox.through.map(Part::Projected))
-        .chain(outbox.kept.into_iter().map(|(index, kept)| Part::Told(index, kept)))
+        .chain(recorded.map(Part::Projected))
+        .chain(kept.map(|(index, kept)| Part::Told(index, kept)))
         .chain([Part::End])
 }
 
@@ -305,7 +306,7 @@ impl SnapshotReader {
             (Progress::Parts, Part::Record(owner, id, record)) => {
                 state.records.keep(owner, id, record);
             }
-            (Progress::Parts, Part::Projected(through)) => state.outbox.through = Some(through),
+            (Progress::Parts, Part::Projected(through)) => state.outbox.begin_after(through),
             (Progress::Parts, Part::Told(index, kept)) => state.outbox.keep_encoded(index, kept),
             (Progress::Parts, Part::End) => self.progress = Progress::Ended,
         }

@@ -2,8 +2,8 @@
 //!
 //! The leader names the claims, some at a time; whether each may go is decided here, by what the state itself knows:
 //! the claim is over for long enough, the record has everything up to then, no strike for it can lead to anything any
-//! more, and what is gone of a person is older than what is held. Nothing is told of it, for nothing about a claim
-//! changes by it. Where nobody keeps a record, nothing leaves.
+//! more, and what is gone of a person is older than what is held. How many went is told; of each
+//! of them nothing, for nothing about it changes. Where nobody keeps a record, nothing leaves.
 
 use std::fmt;
 
@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::{Role, Strike};
 use crate::claim::Claim;
+use crate::effects::Effects;
+use crate::event::Change;
 use crate::id::{ClaimId, UserId};
 use crate::refusal::Refusal;
 use crate::reply::Reply;
@@ -127,8 +129,10 @@ impl State {
         recorded: u64,
         before: Timestamp,
         claims: &[ClaimId],
+        fx: &mut Effects,
     ) -> Result<Reply, Refusal> {
         let Some(limit) = self.let_go_limit(recorded, before) else { return Err(Refusal::NotPermitted) };
+        let mut count = 0;
         for &id in claims.iter().take(LET_GO_MAX) {
             let Some(claim) = self.claims.get(id) else { continue };
             let follows = claim.previous.is_none_or(|previous| self.is_let_go(previous));
@@ -142,21 +146,33 @@ impl State {
             self.claims.let_go(id);
             self.history.count += 1;
             self.history.through = self.outbox.through().unwrap_or_default();
+            count += 1;
+        }
+        if count > 0 {
+            fx.happened(Change::ClaimsLetGo { count });
         }
         Ok(Reply::Done)
     }
 
     /// For the first export. Any of those who may ask for one may.
-    pub(crate) fn draw_pseudonyms(&mut self, by: UserId, secret: &PseudonymSecret) -> Result<Reply, Refusal> {
+    pub(crate) fn draw_pseudonyms(
+        &mut self,
+        by: UserId,
+        secret: &PseudonymSecret,
+        fx: &mut Effects,
+    ) -> Result<Reply, Refusal> {
         match self.accounts.user(by).ok_or(Refusal::SessionExpired)?.role {
-            Role::Admin | Role::Auditor | Role::Librarian(_) => Ok(self.set_pseudonym_key(secret)),
+            Role::Admin | Role::Auditor | Role::Librarian(_) => Ok(self.set_pseudonym_key(secret, fx)),
             Role::Patron | Role::Kiosk => Err(Refusal::NotPermitted),
         }
     }
 
     /// The first key stays: pseudonyms that were given out go on meaning the same people.
-    pub(crate) fn set_pseudonym_key(&mut self, secret: &PseudonymSecret) -> Reply {
-        self.history.pseudonym_secret.get_or_insert_with(|| secret.clone());
+    pub(crate) fn set_pseudonym_key(&mut self, secret: &PseudonymSecret, fx: &mut Effects) -> Reply {
+        if self.history.pseudonym_secret.is_none() {
+            self.history.pseudonym_secret = Some(secret.clone());
+            fx.happened(Change::PseudonymKeySet);
+        }
         Reply::Done
     }
 

@@ -156,9 +156,9 @@ impl State {
             (Action::SetPresenceKey { secret }, Principal::System) => return self.set_presence_key(None, secret, fx),
             (Action::Projected { through }, Principal::System) => return self.projected(*through, fx),
             (Action::LetGo { recorded, before, claims }, Principal::System) => {
-                return self.let_go_of_claims(*recorded, *before, claims);
+                return self.let_go_of_claims(*recorded, *before, claims, fx);
             }
-            (Action::SetPseudonymKey { secret }, Principal::System) => return Ok(self.set_pseudonym_key(secret)),
+            (Action::SetPseudonymKey { secret }, Principal::System) => return Ok(self.set_pseudonym_key(secret, fx)),
             (Action::Register { name, password }, Principal::Anonymous) => return self.register(name, password, fx),
             (Action::StartSession { user, password, token }, Principal::Anonymous) => {
                 return self.start_session(*user, password, *token, fx);
@@ -213,7 +213,7 @@ impl State {
                 self.set_accessibility(by, name, *needs_accessible, fx)
             }
             Action::SetPresenceKey { secret } => self.set_presence_key(Some(by), secret, fx),
-            Action::SetPseudonymKey { secret } => self.draw_pseudonyms(by, secret),
+            Action::SetPseudonymKey { secret } => self.draw_pseudonyms(by, secret, fx),
             Action::SendMessage { recipients, text } => self.send_message(by, recipients, text, fx),
             Action::Broadcast { text } => self.broadcast(by, text, fx),
             Action::DeleteMessage { message } => self.delete_message(by, *message, fx),

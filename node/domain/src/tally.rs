@@ -89,7 +89,9 @@ impl Tally {
                 | Change::ItemAppended { .. }
                 | Change::ItemRemoved { .. }
                 | Change::Block { .. }
-                | Change::ReachChanged { .. } => {}
+                | Change::ReachChanged { .. }
+                | Change::ClaimsLetGo { .. }
+                | Change::PseudonymKeySet => {}
             }
         }
     }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use carrel_domain::account::PasswordHash;
 use carrel_domain::claim::StateName;
+use carrel_domain::event::Change;
 use carrel_domain::format::{MESSAGE_VERSION, SNAPSHOT_VERSION, SnapshotReader, encode_at, snapshot};
-use carrel_domain::history::LET_GO_MAX;
+use carrel_domain::history::{LET_GO_MAX, PseudonymSecret};
 use carrel_domain::id::{ClaimId, TokenDigest, UserId};
 use carrel_domain::invariants;
 use carrel_domain::refusal::Refusal;
@@ -101,6 +102,12 @@ impl House {
         through
     }
 
+    /// What the record does not have yet.
+    fn told(&self) -> Vec<Change> {
+        let told = self.state.outbox().after(0).map(|told| told.expect("this release wrote it").events);
+        told.flatten().map(|event| event.change).collect()
+    }
+
     fn let_go(&mut self, recorded: u64, before: Timestamp) -> Vec<ClaimId> {
         let (claims, next) = self.state.may_let_go(recorded, before, ClaimId(0), 1_000);
         assert_eq!(next, None);
@@ -137,6 +144,9 @@ fn nothing_leaves_before_the_record_has_it() {
     assert_eq!(house.let_go(begun, house.time), [claim], "what happened since is not there yet");
     let through = house.recorded();
     assert_eq!(house.let_go(through, house.time), [later]);
+    assert_eq!(house.told(), [Change::ClaimsLetGo { count: 1 }]);
+    assert_eq!(house.let_go(through, house.time), []);
+    assert_eq!(house.told().len(), 1, "where nothing goes, nothing is told");
     assert_eq!(house.state.history().count(), 2);
     assert_eq!(house.state.history().through(), through);
     assert!(house.state.is_let_go(claim) && !house.state.is_let_go(house.state.next_claim()));
@@ -237,6 +247,17 @@ fn a_state_without_its_history_has_one_encoding_however_it_came_to_be() {
         state.apply(house.state.at(), &Request { caller: Caller::Session(AMY), retry: None, action: action.clone() });
         assert_eq!(bytes(state), bytes(&house.state));
     }
+}
+
+#[test]
+fn the_first_key_of_pseudonyms_stays_and_is_told_of_once() {
+    let mut house = House::open();
+    house.system(Action::Projected { through: 0 });
+    for byte in [6, 7] {
+        house.system(Action::SetPseudonymKey { secret: PseudonymSecret([byte; 32]) });
+    }
+    assert_eq!(house.state.history().pseudonym_secret(), Some(&PseudonymSecret([6; 32])));
+    assert_eq!(house.told(), [Change::PseudonymKeySet]);
 }
 
 #[test]

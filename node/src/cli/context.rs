@@ -14,7 +14,7 @@ use prost::{Message, Name};
 use super::errors::Failure;
 use super::pages::Page;
 use super::session::Store;
-use super::{Globals, Output, json};
+use super::{DEFAULT_ENDPOINTS, Globals, Output, json};
 use crate::traces;
 
 /// What takes longer is shown to be under way.
@@ -42,8 +42,8 @@ impl Context {
         let deadline = Duration::from_secs(globals.timeout.into());
         let client = client(&globals, Options { deadline, ..Options::default() })?;
         let tls = tls(&globals)?;
+        let endpoint = endpoints(&globals).into_iter().next().unwrap_or_default();
         let store = Store::new(globals.config)?;
-        let endpoint = globals.endpoints.first().cloned().unwrap_or_default();
         Ok(Context { client, endpoint, output: globals.output, tls, store, zones: OnceCell::new() })
     }
 
@@ -162,11 +162,21 @@ impl Context {
 
 /// To the endpoints that were given, by TLS if they say so.
 pub(super) fn client(globals: &Globals, options: Options) -> Result<Client, Failure> {
-    let client = connect(&globals.endpoints, options, tls(globals)?.as_ref(), "--endpoints")?;
+    let client = connect(endpoints(globals), options, tls(globals)?.as_ref(), "--endpoints")?;
     Ok(match traces::outgoing() {
         Some(trace) => client.with_trace(trace),
         None => client,
     })
+}
+
+/// Where nobody has named a node, --ca says how the usual ones are spoken to; it may be that only --admin is dialled.
+fn endpoints(globals: &Globals) -> Vec<String> {
+    let given = globals.endpoints.clone();
+    let unnamed = given.iter().map(String::as_str).eq(DEFAULT_ENDPOINTS.split(','));
+    if globals.ca.is_none() || !unnamed {
+        return given;
+    }
+    given.into_iter().map(|url| url.replacen("http://", "https://", 1)).collect()
 }
 
 /// Whom to trust and what to show, as it was given.
@@ -195,6 +205,11 @@ pub(super) fn connect<E: AsRef<str>>(
     };
     client.map_err(|error| match error {
         InvalidEndpoint::NoAuthority { .. } => Failure::Usage(format!("{option}: {error}: name it with --ca FILE")),
+        // Whom to trust may be set for every command, and says nothing of this address.
+        InvalidEndpoint::Plain { url } => Failure::Usage(format!(
+            "{option}: {url} is http://, and --ca asks for TLS, which nothing falls back from: name https:// addresses \
+             with {option}, or leave --ca (CARREL_CA) out"
+        )),
         InvalidEndpoint::Tls { .. } => Failure::Usage(format!("--ca, --cert, --key: {error}")),
         other => Failure::Usage(format!("{option}: {other}")),
     })
@@ -241,6 +256,25 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_authority_to_trust_makes_the_usual_endpoints_tls() {
+        let of = |named: &str, ca: Option<&str>| {
+            endpoints(&Globals {
+                endpoints: named.split(',').map(str::to_owned).collect(),
+                output: Output::Table,
+                config: None,
+                timeout: 1,
+                ca: ca.map(Into::into),
+                cert: None,
+                key: None,
+            })
+        };
+        assert_eq!(of(DEFAULT_ENDPOINTS, Some("ca.crt"))[0], "https://127.0.0.1:7400");
+        assert_eq!(of(DEFAULT_ENDPOINTS, None)[0], "http://127.0.0.1:7400");
+        // What somebody has named is refused and not put right.
+        assert_eq!(of("http://library:7400", Some("ca.crt")), ["http://library:7400"]);
+    }
 
     #[test]
     fn everything_in_a_branch_has_its_zone() {

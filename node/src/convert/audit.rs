@@ -41,6 +41,8 @@ pub fn event(view: &AuditView) -> v1::AuditEvent {
             What::Account { .. } | What::AccountDeleted => user.clone(),
             What::Catalog { .. } => "catalog".to_owned(),
             What::PresenceKey { .. } => "presenceKey".to_owned(),
+            What::LetGo { .. } => "history".to_owned(),
+            What::PseudonymKey => "pseudonymKey".to_owned(),
         },
         changes: changes(what, seats),
         user,
@@ -90,6 +92,8 @@ fn changes(what: &What, seats: &(Option<SeatName>, Option<SeatName>)) -> Vec<Cha
         What::AccountDeleted => vec![("account", (Some("KEPT".to_owned()), Some("DELETED".to_owned())))],
         What::Catalog { revision } => vec![("revision", (None, Some(revision.to_string())))],
         What::PresenceKey { revision } => vec![("revision", (None, Some(revision.to_string())))],
+        What::LetGo { count } => vec![("reservations", (None, Some(count.to_string())))],
+        What::PseudonymKey => vec![("drawn", (None, Some("true".to_owned())))],
     };
     all.into_iter()
         .filter(|(_, (before, after))| before != after)

@@ -51,7 +51,10 @@ impl Postgres {
     /// With what a person can do about it.
     pub async fn start(dir: &Path, port: u16, settings: &[&str]) -> anyhow::Result<Self> {
         let programs = programs().with_context(|| {
-            format!("there is no Postgres in {INSTALLED}: install one with `make deps` or `apt-get install postgresql`")
+            format!(
+                "there is no Postgres in {INSTALLED}: install one with `make deps` or `apt-get install postgresql`, or \
+                 name the directory of its programs in {PROGRAMS}"
+            )
         })?;
         let owner = owner()?;
         let own = place(dir, owner)?;
@@ -229,7 +232,13 @@ impl Postgres {
 
 const SETPRIV: &str = "/usr/bin/setpriv";
 
+/// Elsewhere: a directory with `postgres`, `initdb` and the rest of one release.
+const PROGRAMS: &str = "CARREL_POSTGRES_BIN";
+
 fn programs() -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os(PROGRAMS) {
+        return Some(named.into());
+    }
     let bin = |version: u32| Path::new(INSTALLED).join(version.to_string()).join("bin");
     VERSIONS.into_iter().map(bin).find(|bin| bin.join("postgres").exists())
 }

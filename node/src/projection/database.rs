@@ -20,8 +20,12 @@ const OLDEST_VERSION: i64 = 150_000;
 
 /// In the order in which they are run. Additive: what was released is never changed, and nothing is taken away that the
 /// release before may still write.
-const MIGRATIONS: [(i64, &str, &str); 2] =
-    [(1, "record", include_str!("migrations/1_record.sql")), (3, "reports", include_str!("migrations/3_reports.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 4] = [
+    (1, "record", include_str!("migrations/1_record.sql")),
+    (3, "reports", include_str!("migrations/3_reports.sql")),
+    (4, "audiences", include_str!("migrations/4_audiences.sql")),
+    (5, "reports index", include_str!("migrations/5_reports_index.sql")),
+];
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Clearing or proving millions of rows takes a while. Beyond this the server has stopped answering.

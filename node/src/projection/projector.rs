@@ -123,8 +123,8 @@ impl Projector {
                     },
                     _ = &mut deposed => break,
                 };
-                // One that worked for a while is no trouble that lasts.
-                if begun.elapsed() > RETRY_LAST {
+                // What let a transaction through meanwhile is no trouble that lasts.
+                if self.last_moved > begun {
                     retry = RETRY_FIRST;
                 }
                 if trouble.is_of_time() {

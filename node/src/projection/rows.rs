@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use carrel_domain::account::{Role, Strike};
+use carrel_domain::account::{Role, RoleName, Strike};
 use carrel_domain::claim::{Claim, ClaimState, Origin, StateName};
 use carrel_domain::event::{Actor, Cause, Change, Event, Reason, UserRow};
 use carrel_domain::id::{ClaimId, Position, UserId};
@@ -118,7 +118,10 @@ impl Changes {
             | Change::Block { .. }
             | Change::ReachChanged { .. }
             | Change::CalendarFilled { .. }
-            | Change::PresenceKeySet { .. } => {}
+            | Change::PresenceKeySet { .. }
+            // What they were stays where it is.
+            | Change::ClaimsLetGo { .. }
+            | Change::PseudonymKeySet => {}
         }
     }
 
@@ -256,12 +259,21 @@ fn strike(user: UserId, strike: &Strike) -> Row {
 }
 
 fn announcement(announced: &Announcement) -> Row {
+    let (audience, branch, role) = match announced.stream {
+        // Nobody else hears what is said to one person: it is never announced.
+        Stream::Everyone | Stream::User(_) => ("EVERYONE", None, None),
+        Stream::Branch(branch) => ("BRANCH", Some(branch.0.into()), None),
+        Stream::Role(role) => ("ROLE", None, Some(Cow::Borrowed(role_name(role)))),
+    };
     vec![
         Value::Number(Some(number(announced.position.index))),
         int(announced.position.ordinal),
         Value::Number(Some(number(announced.sender.0))),
         time(announced.at),
         text(announced.text.as_str()),
+        word(audience),
+        optional(branch),
+        Value::Text(role),
     ]
 }
 
@@ -318,6 +330,8 @@ impl Place<'_> {
             Change::CatalogReplaced { revision } => ("CATALOG", *revision, json!({})),
             Change::CalendarFilled { branch } => ("CALENDAR", branch.0.into(), json!({})),
             Change::PresenceKeySet { revision } => ("PRESENCE_KEY", u64::from(*revision), json!({})),
+            Change::ClaimsLetGo { count } => ("HISTORY", (*count).into(), json!({ "claims_let_go": count })),
+            Change::PseudonymKeySet => ("PSEUDONYM_KEY", 0, json!({})),
             Change::User { before, after } => {
                 let of = |user: &UserRow| {
                     let (role, branches) = role(&user.role);
@@ -409,12 +423,20 @@ fn asked(action: ActionName) -> Cow<'static, str> {
 }
 
 fn role(role: &Role) -> (&'static str, Vec<u32>) {
+    let branches = match role {
+        Role::Librarian(branches) => branches.iter().map(|branch| branch.0).collect(),
+        Role::Patron | Role::Admin | Role::Auditor | Role::Kiosk => Vec::new(),
+    };
+    (role_name(role.name()), branches)
+}
+
+fn role_name(role: RoleName) -> &'static str {
     match role {
-        Role::Patron => ("PATRON", Vec::new()),
-        Role::Librarian(branches) => ("LIBRARIAN", branches.iter().map(|branch| branch.0).collect()),
-        Role::Admin => ("ADMIN", Vec::new()),
-        Role::Auditor => ("AUDITOR", Vec::new()),
-        Role::Kiosk => ("KIOSK", Vec::new()),
+        RoleName::Patron => "PATRON",
+        RoleName::Librarian => "LIBRARIAN",
+        RoleName::Admin => "ADMIN",
+        RoleName::Auditor => "AUDITOR",
+        RoleName::Kiosk => "KIOSK",
     }
 }
 

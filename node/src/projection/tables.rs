@@ -108,7 +108,16 @@ const WAITS: &[Column] = &[
     time("changed_at"),
 ];
 const STRIKES: &[Column] = &[number("user_id"), number("claim_id"), time("at"), text("cause"), flag("waived")];
-const ANNOUNCEMENTS: &[Column] = &[number("entry"), number("ordinal"), number("sender_id"), time("at"), text("body")];
+const ANNOUNCEMENTS: &[Column] = &[
+    number("entry"),
+    number("ordinal"),
+    number("sender_id"),
+    time("at"),
+    text("body"),
+    text("audience"),
+    number("audience_branch_id"),
+    text("audience_role"),
+];
 const DELIVERY_MARKS: &[Column] = &[number("user_id"), number("read_entry"), number("read_ordinal")];
 const CLAIM_TRANSITIONS: &[Column] = &[
     number("lineage"),

@@ -21,6 +21,8 @@ const OUTAGE_SECONDS: &str = "CARREL_PROJECTION_OUTAGE_SECONDS";
 const OUTAGE_RATE: &str = "CARREL_PROJECTION_OUTAGE_RATE";
 
 /// A kill or cut takes a second; the figures ask for 200 of them.
+///
+/// People book meanwhile, and no more of them than leave every proof, which compares everything, within a fraction of one.
 const INTERRUPTIONS: &str = "CARREL_PROJECTION_INTERRUPTIONS";
 const SEED: &str = "CARREL_PROJECTION_SEED";
 
@@ -38,6 +40,8 @@ async fn what_people_do_is_in_the_tables_and_who_leaves_is_gone_from_them() {
     demo.carrel("amy", &["check-in", &name]).ok();
     demo.login(0, "admin", &demo.password_of("admin")).ok();
     demo.carrel("admin", &["broadcast", "the lights stay on tonight"]).ok();
+    demo.carrel("admin", &["broadcast", "the lift is out of order", "--branch", "lindenhof"]).ok();
+    demo.carrel("admin", &["broadcast", "the rota is out", "--role", "librarian"]).ok();
     demo.carrel("amy", &["inbox"]).ok();
 
     let proof = world.verify();
@@ -51,13 +55,20 @@ async fn what_people_do_is_in_the_tables_and_who_leaves_is_gone_from_them() {
     let joined = "SELECT seats.slug || ' ' || users.name FROM claims JOIN seats ON seats.id = seat_id \
          JOIN users ON users.id = holder_id WHERE claims.id =";
     assert_eq!(world.psql(&format!("{joined} {id}")), format!("{seat} amy"));
-    assert_eq!(world.psql("SELECT body FROM announcements"), "the lights stay on tonight");
+    let announced = "SELECT body, audience, branches.slug, audience_role FROM announcements \
+         LEFT JOIN branches ON branches.id = audience_branch_id ORDER BY entry, ordinal";
+    assert_eq!(
+        world.psql(announced),
+        "the lights stay on tonight|EVERYONE||\nthe lift is out of order|BRANCH|lindenhof|\n\
+         the rota is out|ROLE||LIBRARIAN"
+    );
 
     demo.carrel("amy", &["users", "delete", "amy"]).ok();
     world.verify();
     assert_eq!(world.number("SELECT count(*) FROM users WHERE name = 'amy'"), 0);
-    let dump = std::process::Command::new("pg_dump").arg(world.server.url()).output().expect("it comes with psql");
-    let dump = String::from_utf8_lossy(&dump.stdout).into_owned();
+    // Everything there is, as any client may ask for it.
+    let tables = world.psql("SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public'");
+    let dump: String = tables.lines().map(|table| world.psql(&format!("SELECT t::text FROM {table} t"))).collect();
     assert!(dump.contains("the lights stay on tonight"), "the dump is whole");
     assert!(!dump.split(|c: char| !c.is_alphanumeric()).any(|word| word == "amy"), "the name is still somewhere");
     // What was done is still there, and by nobody's number.
@@ -89,13 +100,14 @@ async fn kills_and_cuts_leave_every_row_there_once() {
     let mut world = World::start_own_with(1, &[]).await;
     world.verify();
     let begun = Instant::now();
-    let mut load = world.load(8, 20);
+    let book = |world: &World| world.load_at(8, 20, Some(50));
+    let mut load = book(&world);
     let mut since_load = Instant::now();
     let (mut lost, mut unanswered, mut kills, mut node_kills) = (0, 0, 0, 0);
     for turn in 0..count {
         if since_load.elapsed() > Duration::from_secs(18) {
             load.finish();
-            (load, since_load) = (world.load(8, 20), Instant::now());
+            (load, since_load) = (book(&world), Instant::now());
         }
         tokio::time::sleep(Duration::from_millis(dice.roll(300))).await;
         let cuts = world.proxy.cuts();
@@ -186,6 +198,7 @@ async fn an_outage_of_postgres_is_nobodys_outage() {
     let waiting = world.until_phase("WAITING");
     assert!(waiting["trouble"].as_str().is_some_and(|trouble| trouble.contains("cannot be reached")), "{waiting}");
     let memory_after = world.memory_mib();
+    println!("{kept} changes are kept, and a node has {memory_after} MiB", kept = waiting["keptEvents"]);
     let commits = number(&waiting["stateIndex"]) - number(&proof["appliedIndex"]);
     let kept = number(&waiting["keptEvents"]);
     // What is kept survives the node, too.
@@ -194,6 +207,7 @@ async fn an_outage_of_postgres_is_nobodys_outage() {
     let recovered = Instant::now();
     world.until("leading", |status| status["phase"] == "WAITING");
     let restart = recovered.elapsed();
+    let memory_restarted = world.memory_mib();
     world.postgres().run().await.expect("Postgres starts again");
     let begun = Instant::now();
     let behind = i64::try_from(number(&waiting["stateIndex"])).expect("a number of this century");
@@ -208,10 +222,15 @@ async fn an_outage_of_postgres_is_nobodys_outage() {
     let proof = world.verify();
     assert_eq!(proof["missingTransitions"], "0", "{proof}");
     let missed = world.number("SELECT count(*) FROM history_gaps WHERE reason = 'MISSED'");
+    world.until("acknowledged", |status| status["keptEvents"] == "0");
+    // What is freed goes back to the system within this.
+    tokio::time::sleep(Duration::from_secs(if seconds > 30 { 15 } else { 0 })).await;
+    let memory_drained = world.memory_mib();
     let outage = format!(
         "Postgres was away for {seconds} s, while {commits} entries were committed, {answered:.0} bookings and \
          cancellations a second. The node had {memory_before} MiB before and {memory_after} MiB after; killed then, it \
-         led again after {:.1} s.",
+         led again after {:.1} s, with {memory_restarted} MiB, and had {memory_drained} MiB once Postgres had \
+         everything: the reservations themselves.",
         restart.as_secs_f64()
     );
     if kept == 0 {

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::shim::{self, Control};
 use crate::stage::{Demo, PASSWORD, free_port as free_ports};
-use crate::world::{PATIENCE, free_port};
+use crate::world::{PATIENCE, free_port, proof};
 
 const DAY_S: i64 = 86_400;
 
@@ -93,16 +93,7 @@ impl Ages {
     }
 
     fn verify(&self) -> Value {
-        let begun = Instant::now();
-        loop {
-            let ran = self.projection(&["verify"]);
-            if ran.code() == 0 {
-                return ran.json()["proof"].clone();
-            }
-            let said = format!("{}{}", ran.stdout(), ran.stderr());
-            assert!(!said.contains("RECORD_DIFFERS") && begun.elapsed() < PATIENCE, "{said}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        proof(|| self.projection(&["verify"]))
     }
 
     fn metric(&self, name: &str) -> u64 {
@@ -252,6 +243,11 @@ async fn what_is_over_leaves_memory_and_is_told_from_the_record() {
     let proof = ages.verify();
     let archived = |proof: &Value| proof["tables"][4]["archivedRows"].as_str().and_then(|rows| rows.parse().ok());
     assert_eq!(archived(&proof), Some(held), "{proof}");
+    let told = "SELECT sum((details->>'claims_let_go')::bigint), bool_and(actor = 'SYSTEM' AND reason = 'LET_GO') \
+         FROM audit WHERE subject = 'HISTORY'";
+    assert_eq!(ages.psql(told), format!("{held}|t"));
+    // Drawn for the first export, by whoever asked for it.
+    assert_eq!(ages.psql("SELECT actor, reason FROM audit WHERE subject = 'PSEUDONYM_KEY'"), "USER|SET_PSEUDONYM_KEY");
     let rows = ages.psql("SELECT count(*), md5(string_agg(c::text, ',' ORDER BY id)) FROM claims c");
     assert_eq!(ages.projection(&["rebuild"]).json()["proof"]["equal"], true);
     assert_eq!(ages.psql("SELECT count(*), md5(string_agg(c::text, ',' ORDER BY id)) FROM claims c"), rows);

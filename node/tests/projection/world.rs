@@ -235,17 +235,7 @@ impl World {
 
     /// Rows and state are equal at one entry, as soon as the record can be read.
     pub fn verify(&self) -> Value {
-        let begun = Instant::now();
-        loop {
-            let ran = self.projection(&["verify"]);
-            if ran.code() == 0 {
-                return ran.json()["proof"].clone();
-            }
-            let said = format!("{}{}", ran.stdout(), ran.stderr());
-            assert!(!said.contains("RECORD_DIFFERS"), "{said}");
-            assert!(begun.elapsed() < PATIENCE, "{said}");
-            std::thread::sleep(LOOK_EVERY);
-        }
+        proof(|| self.projection(&["verify"]))
     }
 
     /// Somebody books a seat and gives it back, in no more time than that takes.
@@ -346,6 +336,21 @@ impl World {
             }
         }
         Frozen { pids }
+    }
+}
+
+/// What `carrel projection verify` finds, as soon as the record can be read.
+pub fn proof(verify: impl Fn() -> stage::Ran) -> Value {
+    let begun = Instant::now();
+    loop {
+        let ran = verify();
+        if ran.code() == 0 {
+            return ran.json()["proof"].clone();
+        }
+        let said = format!("{}{}", ran.stdout(), ran.stderr());
+        assert!(!said.contains("RECORD_DIFFERS"), "{said}");
+        assert!(begun.elapsed() < PATIENCE, "{said}");
+        std::thread::sleep(LOOK_EVERY);
     }
 }
 

@@ -41,7 +41,9 @@ impl Ledger {
                 | Change::ItemAppended { .. }
                 | Change::ItemRemoved { .. }
                 | Change::Block { .. }
-                | Change::ReachChanged { .. } => true,
+                | Change::ReachChanged { .. }
+                | Change::ClaimsLetGo { .. }
+                | Change::PseudonymKeySet => true,
             };
             if !fits {
                 self.wrong.push(format!("{change:?}, for {cause:?}, does not follow from what was told before"));

@@ -138,7 +138,11 @@ impl State {
                     let subject = entry.subject.and_then(|id| self.accounts.user(id));
                     subject.is_some_and(|user| user.role == Role::Patron)
                 }
-                What::AccountDeleted | What::Catalog { .. } | What::PresenceKey { .. } => false,
+                What::AccountDeleted
+                | What::Catalog { .. }
+                | What::PresenceKey { .. }
+                | What::LetGo { .. }
+                | What::PseudonymKey => false,
             },
             Role::Patron | Role::Kiosk => false,
         }

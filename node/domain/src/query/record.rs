@@ -12,9 +12,11 @@ use crate::text::{MessageText, UserName};
 use crate::time::Timestamp;
 use crate::waitlist::Wait;
 
-/// What was said to everybody.
+/// What was said to many.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Announcement {
+    /// To whom.
+    pub stream: Stream,
     pub position: Position,
     pub sender: UserId,
     pub at: Timestamp,
@@ -64,8 +66,8 @@ impl State {
     pub fn every_announcement(&self) -> impl Iterator<Item = Announcement> {
         let streams = self.inbox.announced.keys().copied();
         let mut all: Vec<_> = streams
-            .flat_map(|stream| self.inbox.of(stream, Position::default()))
-            .filter_map(|(position, item)| announcement(position, item))
+            .flat_map(|stream| self.inbox.of(stream, Position::default()).map(move |told| (stream, told)))
+            .filter_map(|(stream, (position, item))| announcement(stream, position, item))
             .collect();
         all.sort_unstable_by_key(|announced| announced.position);
         all.into_iter()
@@ -74,7 +76,7 @@ impl State {
     /// None: it was taken back, or others have taken its place.
     #[must_use]
     pub fn announcement(&self, stream: Stream, position: Position) -> Option<Announcement> {
-        announcement(position, self.inbox.items.get(&(stream, position))?)
+        announcement(stream, position, self.inbox.items.get(&(stream, position))?)
     }
 
     fn people(&self) -> impl Iterator<Item = &User> {
@@ -82,7 +84,7 @@ impl State {
     }
 }
 
-fn announcement(position: Position, item: &Item) -> Option<Announcement> {
+fn announcement(stream: Stream, position: Position, item: &Item) -> Option<Announcement> {
     let ItemKind::Announcement { sender, text } = &item.kind else { return None };
-    Some(Announcement { position, sender: *sender, at: item.at.time, text: text.clone() })
+    Some(Announcement { stream, position, sender: *sender, at: item.at.time, text: text.clone() })
 }

@@ -141,7 +141,9 @@ impl Story {
                 | Change::CalendarFilled { .. }
                 | Change::PresenceKeySet { .. }
                 | Change::Block { .. }
-                | Change::ReachChanged { .. } => {}
+                | Change::ReachChanged { .. }
+                | Change::ClaimsLetGo { .. }
+                | Change::PseudonymKeySet => {}
             }
         }
         told.join(", ")
