@@ -4,6 +4,7 @@
 # report and stops none of the others.
 #
 # CARREL_FIGURES_PORT: the first of 91 ports for the clusters that are started.
+# CARREL_FIGURES_BINARY: a carrel that is built already, of this commit.
 # CARREL_FIGURES_PROFILE: another profile of Cargo's than release, for tables that say what is used at most.
 set -u
 cd "$(dirname "$0")/../.."
@@ -12,7 +13,7 @@ port="${CARREL_FIGURES_PORT:-7600}"
 profile="${CARREL_FIGURES_PROFILE:-release}"
 folder=$profile
 test "$folder" != dev || folder=debug
-binary="${CARGO_TARGET_DIR:-target}/$folder/carrel"
+binary="${CARREL_FIGURES_BINARY:-${CARGO_TARGET_DIR:-target}/$folder/carrel}"
 tables='domain rules load failover once bits snapshot overload operator projection reports chaos'
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
@@ -163,7 +164,7 @@ test $# -gt 0 || set -- $tables
 for name in "$@"; do
   case " $tables " in *" $name "*) ;; *) table "$name" ;; esac
 done
-cargo build --profile "$profile" --locked --bin carrel || exit 1
+test -n "${CARREL_FIGURES_BINARY:-}" || cargo build --profile "$profile" --locked --bin carrel || exit 1
 mkdir -p "$reports"
 for name in "$@"; do
   rm -f "$scratch/failed"
