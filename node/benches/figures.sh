@@ -14,7 +14,7 @@ profile="${CARREL_FIGURES_PROFILE:-release}"
 folder=$profile
 test "$folder" != dev || folder=debug
 binary="${CARREL_FIGURES_BINARY:-${CARGO_TARGET_DIR:-target}/$folder/carrel}"
-tables='domain rules load failover once bits snapshot overload operator projection reports chaos'
+tables='domain rules load failover once bits snapshot overload operator projection reports observe chaos'
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 1' INT TERM
@@ -140,6 +140,18 @@ table() {
       header
       tested CARREL_HISTORY_ROWS="${CARREL_HISTORY_ROWS:-10000000}" \
         cargo test --release --locked --package carrel-node --test projection -- years_of_history
+      ;;
+    observe)
+      echo '# What it costs to be looked at'
+      header
+      echo 'Two clusters by turns, of which one counts and is scraped, and one does neither. Wanted: 97 % of the bookings.'
+      carrel instrumentation --cost-of metrics --pairs "${CARREL_OBSERVE_PAIRS:-20}"
+      for share in 0 0.01 1; do
+        echo "Two that count, of which one is traced, too, and records and sends a share of $share:"
+        carrel instrumentation --cost-of traces --sampled "$share" --pairs "${CARREL_OBSERVE_PAIRS:-20}"
+      done
+      echo 'One scrape by HTTP of a large library. Wanted: under 5 ms and 200 KiB.'
+      tested cargo test --release --locked --package carrel-node --test observe -- fifty_branches
       ;;
     chaos)
       echo '# Ten minutes of faults on real processes'

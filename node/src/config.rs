@@ -155,6 +155,10 @@ pub struct NodeConfig {
     #[arg(long, env = "CARREL_CLUSTER_NAME", value_name = "NAME")]
     pub cluster_name: Option<String>,
 
+    /// Counts and times nothing: /metrics has only what is looked up when it is read. To measure what counting costs
+    #[arg(long, env = "CARREL_NO_COUNTING")]
+    pub no_counting: bool,
+
     /// What to log, for example "info" or "carrel_node=debug,openraft=info"
     #[arg(long, env = "CARREL_LOG", value_name = "FILTER", default_value = "info,openraft=error")]
     pub log: String,

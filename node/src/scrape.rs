@@ -29,8 +29,9 @@ pub async fn read(url: &str) -> Option<Scrape> {
     Scrape::parse(&tokio::time::timeout(ANSWER_LIMIT, fetch(url)).await.ok()??)
 }
 
-/// The metrics port is plain HTTP; 1.0, so that the answer ends where the connection does.
-async fn fetch(url: &str) -> Option<String> {
+/// The text, however long it takes. The metrics port is plain HTTP; 1.0, so that the answer ends where the connection
+/// does.
+pub async fn fetch(url: &str) -> Option<String> {
     let (host, path) = url.strip_prefix("http://")?.split_once('/')?;
     let mut stream = TcpStream::connect(host).await.ok()?;
     stream.write_all(format!("GET /{path} HTTP/1.0\r\nHost: {host}\r\n\r\n").as_bytes()).await.ok()?;
@@ -49,8 +50,12 @@ impl Scrape {
         Some(Self { series: lines.map(Series::parse).collect::<Option<_>>()? })
     }
 
+    pub fn all(&self) -> impl Iterator<Item = &Series> {
+        self.series.iter()
+    }
+
     pub fn named(&self, name: &str) -> impl Iterator<Item = &Series> {
-        self.series.iter().filter(move |series| series.name == name)
+        self.all().filter(move |series| series.name == name)
     }
 
     /// Of the one series of this name.

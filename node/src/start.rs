@@ -31,7 +31,7 @@ use crate::grpc::request_metrics::RequestMetrics;
 use crate::grpc::server::{self, ClientPort};
 use crate::health::{self, Vitals};
 use crate::live::{LiveNode, LiveReplica};
-use crate::metrics::{Metrics, Sight};
+use crate::metrics::{self, Metrics, Sight};
 use crate::page::{self, ClusterSource};
 use crate::passwords::Passwords;
 use crate::projection::Projection;
@@ -57,6 +57,9 @@ use crate::traces::Traces;
 pub fn run(config: NodeConfig) -> anyhow::Result<ExitCode> {
     exit_with_parent(config.exit_with_parent)?;
     config.check()?;
+    if config.no_counting {
+        metrics::stop_counting();
+    }
     let threads = |name| {
         let threads = tokio::runtime::Builder::new_multi_thread().thread_name(name).enable_all().build();
         threads.context("cannot start threads")

@@ -252,7 +252,7 @@ pub struct Row {
     max_ms: f64,
     log: Vec<LogRate>,
     /// The warm-up's included.
-    bookings: u64,
+    pub bookings: u64,
 }
 
 impl Row {

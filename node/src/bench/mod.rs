@@ -6,10 +6,12 @@
 mod accounts;
 mod failover;
 mod ground;
+mod instrumentation;
 mod load;
 mod machine;
 mod metrics;
 mod once;
+mod paired;
 mod record;
 mod stage;
 mod verdict;
@@ -58,6 +60,10 @@ enum Subject {
     /// The same load by turns on two clusters, of which one keeps a record in a Postgres on this machine, so that
     /// whatever else the machine does bears on both alike. The second cluster listens from PORT+50 on.
     Record(record::RecordArgs),
+    /// What counting and tracing cost those who book
+    ///
+    /// The same load by turns on two clusters that differ in that alone. The second cluster listens from PORT+50 on.
+    Instrumentation(instrumentation::InstrumentationArgs),
     /// This machine: cores, processor, what a sync of 4 KiB costs
     Machine(machine::MachineArgs),
 }
@@ -86,6 +92,10 @@ struct Place {
     /// Its data lies in a new directory below this one, on the disk that is measured
     #[arg(long, value_name = "DIR", default_value = ".carrel")]
     dir: PathBuf,
+
+    /// Of its processes, beside what they inherit
+    #[arg(skip)]
+    environment: Vec<(&'static str, String)>,
 }
 
 /// # Errors
@@ -102,6 +112,7 @@ pub async fn run(
         Subject::Failover(args) => failover::run(args, json).await,
         Subject::Once(args) => once::run(args, json).await,
         Subject::Record(args) => record::run(args, json).await,
+        Subject::Instrumentation(args) => instrumentation::run(args, json).await,
         Subject::Machine(args) => machine::run(&args, json),
     }
 }

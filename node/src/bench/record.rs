@@ -4,7 +4,6 @@
 //! order that changes from pair to pair: whatever else the machine does bears on both alike. Before each turn the
 //! record catches up, so that no turn pays for another.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -13,15 +12,12 @@ use carrel_proto::client::{Client, Options};
 use clap::Args;
 use serde::Serialize;
 
-use super::accounts::Wallet;
-use super::ground::Ground;
-use super::load::{self, Load, PATIENT, Pace, Row};
+use super::load::{Pace, Row};
 use super::machine::Machine;
+use super::paired::{Middle, SECOND, Side};
 use super::stage::{self, Stage};
 use super::{OwnCluster, Place, markdown, print_json};
 
-/// Where the second cluster listens, after the first one and its Postgres.
-const SECOND: u16 = 50;
 /// Ticks of the clock are entries, too, so there is always one on its way.
 const CAUGHT_UP: u64 = 10;
 /// At a thousand entries a second more than a turn of ten minutes can leave behind.
@@ -67,8 +63,8 @@ pub async fn run(args: RecordArgs, json: bool) -> anyhow::Result<()> {
 
 async fn measure_all(args: &RecordArgs, without: &Stage, with: &Stage, json: bool) -> anyhow::Result<Vec<Pair>> {
     let pace = Pace { seconds: args.seconds, rate: args.rate };
-    let mut without = Side::prepare(args, without, json).await?;
-    let mut with = Side::prepare(args, with, json).await?;
+    let mut without = Side::prepare(args.clients, without, json).await?;
+    let mut with = Recorded::prepare(args, with, json).await?;
     let mut pairs = Vec::new();
     for turn in 0..args.pairs {
         let (plain, recorded) = if turn % 2 == 0 {
@@ -91,36 +87,23 @@ async fn measure_all(args: &RecordArgs, without: &Stage, with: &Stage, json: boo
     Ok(pairs)
 }
 
-/// One of the clusters, and who books there.
-struct Side {
-    ground: Arc<Ground>,
-    wallets: Vec<Wallet>,
+/// The cluster that keeps a record.
+struct Recorded {
+    side: Side,
     admins: Vec<Client>,
 }
 
-impl Side {
+impl Recorded {
     async fn prepare(args: &RecordArgs, stage: &Stage, json: bool) -> anyhow::Result<Self> {
-        let clients = args.clients as usize;
-        let connections = (0..load::connections(clients)).map(|_| stage.connect(PATIENT));
-        let connections = connections.collect::<anyhow::Result<Vec<_>>>()?;
-        let ground = Arc::new(Ground::survey(&connections[0], clients).await?);
-        let wallets = Wallet::make_all(clients, &connections, json).await?;
+        let side = Side::prepare(args.clients, stage, json).await?;
         let admins = stage.admin().iter().map(|url| Client::new([url], Options::default()));
-        Ok(Self { ground, wallets, admins: admins.collect::<Result<_, _>>()? })
-    }
-
-    async fn book(&mut self, pace: Pace, json: bool) -> anyhow::Result<Row> {
-        let wallets = std::mem::take(&mut self.wallets);
-        let (row, wallets) = load::measure(Load::Bookings, pace, &self.ground, wallets, &[], json).await?;
-        self.wallets = wallets;
-        ensure!(row.failed.count() == 0, "{} calls failed", row.failed.count());
-        Ok(row)
+        Ok(Self { side, admins: admins.collect::<Result<_, _>>()? })
     }
 
     /// Also how far behind the record is at the end, and how long it takes to be there.
     async fn book_and_catch_up(&mut self, pace: Pace, json: bool) -> anyhow::Result<(Row, u64, Duration)> {
         self.catch_up().await?;
-        let row = self.book(pace, json).await?;
+        let row = self.side.book(pace, json).await?;
         let (lag, ended) = (self.lag().await?, Instant::now());
         self.catch_up().await?;
         Ok((row, lag, ended.elapsed()))
@@ -191,8 +174,7 @@ impl Report {
                 format!("{:.2}", pair.catch_up_seconds),
             ]
         };
-        let mut shares: Vec<f64> = self.pairs.iter().map(Pair::share).collect();
-        shares.sort_by(f64::total_cmp);
+        let shares = Middle::of(self.pairs.iter().map(Pair::share).collect()).context("no pairs")?;
         let longest = self.pairs.iter().map(|pair| pair.catch_up_seconds).fold(0.0, f64::max);
         let asked = args.rate.map_or_else(
             || format!("{} clients that wait for their answers", args.clients),
@@ -201,37 +183,17 @@ impl Report {
         anstream::println!(
             "Bookings a second on {} replicas without a record and with one, by turns of {} s; {asked}, and as many \
              cancellations\n\n{}\n\n\
-             With the record {:.1} % of the bookings without it (median of {} pairs, from {:.1} to {:.1}); at the end of \
-             a turn it was there within {longest:.2} s.\n\n{}",
+             With the record {:.1} % of the bookings without it (median of {} pairs; between {:.1} and {:.1} with 95 % \
+             confidence); at the end of a turn it was there within {longest:.2} s.\n\n{}",
             self.replicas,
             args.seconds,
             markdown(columns.map(String::from).to_vec(), self.pairs.iter().map(row).collect()),
-            median(&shares),
-            shares.len(),
-            shares.first().copied().unwrap_or_default(),
-            shares.last().copied().unwrap_or_default(),
+            shares.median,
+            self.pairs.len(),
+            shares.from,
+            shares.to,
             self.machine.text(),
         );
         Ok(())
-    }
-}
-
-/// Of numbers in order.
-fn median(sorted: &[f64]) -> f64 {
-    let (Some(low), Some(high)) = (sorted.get(sorted.len().saturating_sub(1) / 2), sorted.get(sorted.len() / 2)) else {
-        return 0.0;
-    };
-    f64::midpoint(*low, *high)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_median_is_in_the_middle() {
-        assert_eq!(median(&[1.0, 2.0, 9.0]), 2.0);
-        assert_eq!(median(&[1.0, 2.0, 4.0, 9.0]), 3.0);
-        assert_eq!(median(&[]), 0.0);
     }
 }

@@ -70,6 +70,7 @@ impl Stage {
             .args(["--port", &place.port.to_string(), "--exit-with-parent", &std::process::id().to_string(), "--dir"])
             .arg(&dir)
             .args(place.postgres.then_some("--postgres"))
+            .envs(place.environment.iter().map(|(name, value)| (*name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             // Ctrl-C at the terminal is for the bench, which then stops the demo.

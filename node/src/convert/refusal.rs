@@ -19,7 +19,7 @@ use tonic_types::pb;
 
 use crate::convert::invalid::{Invalid, InvalidField, Reason};
 use crate::convert::{names, reply, time};
-use crate::metrics::catalogue;
+use crate::metrics::{self, catalogue};
 use crate::passwords::PasswordError;
 use crate::projection::reading::ReadTrouble;
 use crate::replica::{NotServing, ReadError, WriteError};
@@ -94,7 +94,9 @@ impl No {
     /// With details of standard kinds, and with ours beside them, which no builder of standard details can add.
     fn into_status(self) -> Status {
         let Self { code, reason, message, metadata, retry, invalid, rules, alternatives } = self;
-        REFUSALS.with_label_values(&[reason]).inc();
+        if metrics::are_counting() {
+            REFUSALS.with_label_values(&[reason]).inc();
+        }
         let info = pb::ErrorInfo { reason: reason.to_owned(), domain: DOMAIN.to_owned(), metadata };
         let mut details = vec![packed("google.rpc.ErrorInfo", &info)];
         if let Some(delay) = retry {

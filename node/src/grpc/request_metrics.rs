@@ -16,6 +16,7 @@ use prost::Message;
 use tonic::{Code, Status};
 use tracing::{Instrument, Span};
 
+use crate::metrics::are_counting;
 use crate::metrics::catalogue::{self, registered};
 use crate::traces;
 
@@ -94,24 +95,29 @@ const PEERS: &str = "carrel.peer.";
 
 impl Method {
     fn ended(&self, code: Code, began: Instant) {
+        if let Some(streams) = &self.streams {
+            streams.dec();
+        }
+        if !are_counting() {
+            return;
+        }
         let counter = || self.requests.with_label_values(&[self.name.as_str(), code_name(code)]);
         match self.by_code.get(usize::try_from(i32::from(code)).unwrap_or(CODES)) {
             Some(known) => known.get_or_init(counter).inc(),
             None => counter().inc(),
         }
-        match &self.streams {
-            Some(streams) => streams.dec(),
-            None if self.name == OTHER => {}
-            None => {
-                let timed = self.timed.get_or_init(|| self.seconds.with_label_values(&[self.name.as_str()]));
-                timed.observe(began.elapsed().as_secs_f64());
-            }
+        if self.streams.is_none() && self.name != OTHER {
+            let timed = self.timed.get_or_init(|| self.seconds.with_label_values(&[self.name.as_str()]));
+            timed.observe(began.elapsed().as_secs_f64());
         }
     }
 }
 
 /// Counts the call when its answer has ended, or when whoever waited for it has gone; its trace ends then, too.
 pub async fn measure(State(metrics): State<RequestMetrics>, request: Request, next: Next) -> Response {
+    if !are_counting() && !traces::are_on() {
+        return next.run(request).await;
+    }
     let method = Arc::clone(metrics.method(request.uri().path()));
     // A stream is no request: it has no end that anybody waits for.
     let span = match method.streams {
@@ -160,6 +166,8 @@ impl Drop for Pending {
         // Without a code the answer was not waited for.
         let code = self.code.unwrap_or(Code::Cancelled);
         self.span.record("rpc.grpc.status_code", i32::from(code));
+        let method = self.method.name.as_str();
+        self.span.in_scope(|| tracing::debug!(method, code = code_name(code), took = ?self.began.elapsed(), "ended"));
         self.method.ended(code, self.began);
     }
 }

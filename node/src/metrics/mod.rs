@@ -7,8 +7,9 @@ mod machine;
 mod told;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use prometheus::{Registry, TextEncoder};
+use prometheus::{IntCounter, Registry, TextEncoder};
 
 use crate::convert::refusal;
 use crate::metrics::catalogue::registered;
@@ -17,6 +18,26 @@ use crate::replica::{NodeFigures, View};
 use crate::tls::InUse;
 
 use carrel_domain::tally::Tally;
+
+/// Whether anything is counted, in this process.
+static COUNTING: AtomicBool = AtomicBool::new(true);
+
+/// From now on requests, entries and refusals are neither counted nor timed: so is measured what that costs.
+pub fn stop_counting() {
+    COUNTING.store(false, Ordering::Relaxed);
+}
+
+#[must_use]
+pub fn are_counting() -> bool {
+    COUNTING.load(Ordering::Relaxed)
+}
+
+/// One more.
+pub fn count(counter: &IntCounter) {
+    if are_counting() {
+        counter.inc();
+    }
+}
 
 #[derive(Clone, Debug)]
 pub struct Metrics {

@@ -88,8 +88,7 @@ impl<P: Platform> RaftStateMachine<Types<P::Runtime>> for Machine<P> {
         }
         self.publish();
         answers.into_iter().for_each(|(responder, response)| responder.send(response));
-        self.measured.apply_seconds.observe(began.elapsed().as_secs_f64());
-        self.measured.apply_batch_entries.observe(applied as f64);
+        self.measured.applied(applied, began.elapsed());
         Ok(())
     }
 

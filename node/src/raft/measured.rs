@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use carrel_domain::reply::Answer;
 use carrel_domain::state::State;
@@ -10,6 +11,7 @@ use carrel_domain::tally::Tally;
 use prometheus::{Histogram, IntCounter, IntCounterVec, Registry};
 
 use crate::metrics::catalogue::{self, registered};
+use crate::metrics::{are_counting, count};
 use crate::raft::proposer::Outcome;
 use crate::raft::types::NodeId;
 use crate::raft::wal::WalCounters;
@@ -25,13 +27,13 @@ const TRACED_MAX: usize = 1_024;
 pub struct Measured {
     proposals: IntCounterVec,
     proposed: Proposed,
-    pub proposal_seconds: Histogram,
+    proposal_seconds: Histogram,
     forwards: IntCounterVec,
     pub forwarded: Forwarded,
     pub read_index_rounds: IntCounter,
     pub log: Arc<WalCounters>,
-    pub apply_seconds: Histogram,
-    pub apply_batch_entries: Histogram,
+    apply_seconds: Histogram,
+    apply_batch_entries: Histogram,
     pub leader_changes: IntCounter,
     pub elections: IntCounter,
     votes: IntCounterVec,
@@ -67,7 +69,7 @@ pub struct Forwarded {
 
 impl Forwarded {
     pub fn count(&self, outcome: &Result<Answer, WriteError>) {
-        match outcome {
+        count(match outcome {
             Ok(_) => &self.answered,
             Err(WriteError::Unknown) => &self.unknown,
             Err(
@@ -79,8 +81,7 @@ impl Forwarded {
                 | WriteError::EarlierRelease
                 | WriteError::NotServing(_),
             ) => &self.refused,
-        }
-        .inc();
+        });
     }
 }
 
@@ -153,7 +154,22 @@ impl Measured {
             Outcome::Expired => &self.proposed.expired,
             Outcome::Unknown => &self.proposed.unknown,
         };
-        counter.inc();
+        count(counter);
+    }
+
+    /// A majority has a request of a client, and it is applied.
+    pub fn committed(&self, took: Duration) {
+        if are_counting() {
+            self.proposal_seconds.observe(took.as_secs_f64());
+        }
+    }
+
+    /// Entries that were committed together.
+    pub fn applied(&self, entries: u64, took: Duration) {
+        if are_counting() {
+            self.apply_seconds.observe(took.as_secs_f64());
+            self.apply_batch_entries.observe(entries as f64);
+        }
     }
 
     /// Between the clocks that are furthest apart.
@@ -187,7 +203,7 @@ impl Measured {
     }
 
     pub fn observe(&self, state: &State, events: &[carrel_domain::event::Event]) {
-        if !events.is_empty() {
+        if !events.is_empty() && are_counting() {
             self.lock().observe(state.catalog(), events);
         }
     }

@@ -120,7 +120,7 @@ impl<RT: AsyncRuntime> Proposer<RT> {
         if sender == Sender::Client && outcome.is_ok() {
             let took = started.elapsed();
             self.in_flight.took(took);
-            self.measured.proposal_seconds.observe(took.as_secs_f64());
+            self.measured.committed(took);
         }
         match outcome {
             Ok(Ok(written)) => Outcome::Applied { log_id: written.log_id, response: written.data },

@@ -9,6 +9,7 @@ use openraft::async_runtime::{MpscReceiver, MpscSender, OneshotSender, WatchRece
 use openraft::type_config::TypeConfigExt;
 use openraft::{Instant, ReadPolicy};
 
+use crate::metrics::count;
 use crate::raft::leading::peer;
 use crate::raft::measured::Measured;
 use crate::raft::peers::Transport;
@@ -96,7 +97,7 @@ impl<P: Platform> Reading<P> {
             {
                 readers.push(reader);
             }
-            measured.read_index_rounds.inc();
+            count(&measured.read_index_rounds);
             let answer = read_index(&raft, &peers, leader.get()).await;
             for reader in readers {
                 // Who has gone needs no answer.
@@ -155,7 +156,7 @@ impl<P: Platform, N: Transport<P>> Running<P, N> {
             let (leader, asked) = (self.leader.get(), Types::<P::Runtime>::now());
             // openraft answers all that ask on the leader together; only questions to another node are worth gathering.
             let answer = if self.lead.leading().is_some() {
-                self.measured.read_index_rounds.inc();
+                count(&self.measured.read_index_rounds);
                 confirmed_index(&self.raft).await
             } else {
                 Types::<P::Runtime>::timeout(Self::remaining(deadline), self.read_index.ask()).await.ok().flatten()

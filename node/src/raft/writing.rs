@@ -16,6 +16,7 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::type_config::TypeConfigExt;
 use tracing::Instrument;
 
+use crate::metrics::count;
 use crate::raft::leading::peer;
 use crate::raft::log_request::LogRequest;
 use crate::raft::peers::{PeerError, Proposed, Transport};
@@ -73,7 +74,7 @@ impl<P: Platform, N: Transport<P>> Running<P, N> {
                 Ok(answer) => {
                     self.clients.took(started.elapsed());
                     if answer.replayed {
-                        self.measured.record_hits.inc();
+                        count(&self.measured.record_hits);
                     }
                 }
                 Err(_) => {}

@@ -17,7 +17,7 @@ use openraft::async_runtime::{MpscReceiver, OneshotSender, WatchSender};
 use openraft::storage::IOFlushed;
 use prometheus::Histogram;
 
-use crate::metrics::catalogue;
+use crate::metrics::{self, catalogue};
 use crate::raft::disk::release::release;
 use crate::raft::disk::{Disk, DiskFile};
 use crate::raft::encoding::{put_log_id, put_payload, put_vote};
@@ -448,6 +448,9 @@ impl WalCounters {
     }
 
     fn count(&self, batch: &Batch, sync: Duration, append: Duration) {
+        if !metrics::are_counting() {
+            return;
+        }
         let sync_us = u64::try_from(sync.as_micros()).unwrap_or(u64::MAX);
         self.append_seconds.observe(append.as_secs_f64());
         self.sync_seconds.observe(sync.as_secs_f64());
