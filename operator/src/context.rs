@@ -91,6 +91,7 @@ impl Context {
         self.admins.forget(namespace, name);
         self.keyring.forget(namespace, name);
         self.recoveries.forget(namespace, name);
+        self.metrics.forget(namespace, name);
         self.attempts.succeeded(namespace, name);
     }
 }

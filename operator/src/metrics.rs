@@ -1,6 +1,8 @@
 //! What an operator tells Prometheus of itself.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use prometheus::{Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
@@ -18,6 +20,19 @@ pub struct Metrics {
     requests: IntCounterVec,
     is_leader: IntGauge,
     watch_age_seconds: IntGauge,
+    status_age_seconds: IntGauge,
+    disruption_open: IntGauge,
+    /// By namespace and name, which are no labels: somebody may have thousands of them.
+    clusters: Arc<Mutex<BTreeMap<(String, String), Known>>>,
+}
+
+/// Of a cluster, between two passes over it.
+#[derive(Debug)]
+struct Known {
+    /// The last pass that came to its end, or the first of those that did not.
+    verified: Instant,
+    /// Nodes stopped on purpose that are not back.
+    away: usize,
 }
 
 impl Default for Metrics {
@@ -62,12 +77,21 @@ impl Metrics {
             requests: counters("carrel_operator_api_requests_total", "Requests to the API server.", &["verb", "code"]),
             is_leader: gauge("carrel_operator_is_leader", "1 if this operator works, 0 if another does."),
             watch_age_seconds: gauge("carrel_operator_watch_age_seconds", "Since the oldest watch was asked for."),
+            status_age_seconds: gauge(
+                "carrel_operator_status_age_seconds",
+                "Since a status was verified, of the cluster where that is longest ago.",
+            ),
+            disruption_open: gauge(
+                "carrel_operator_disruption_open",
+                "Nodes of all clusters that were stopped on purpose and are not back.",
+            ),
+            clusters: Arc::default(),
             reconcile_seconds,
             registry,
         }
     }
 
-    /// One pass. Names of clusters are no labels: somebody may have thousands of them.
+    /// One pass.
     pub fn pass(&self, took: Duration, failure: Option<&str>, status_writes: u32) {
         self.reconcile_seconds.observe(took.as_secs_f64());
         self.status_writes.inc_by(status_writes.into());
@@ -77,6 +101,25 @@ impl Metrics {
                 self.conflicts.inc();
             }
         }
+    }
+
+    /// A pass over this cluster is over, and that is what its status says now.
+    pub fn looked(&self, namespace: &str, name: &str, is_verified: bool, away: usize) {
+        let now = Instant::now();
+        let mut clusters = self.clusters();
+        let known = clusters.entry((namespace.to_owned(), name.to_owned())).or_insert(Known { verified: now, away });
+        known.away = away;
+        if is_verified {
+            known.verified = now;
+        }
+    }
+
+    pub fn forget(&self, namespace: &str, name: &str) {
+        self.clusters().remove(&(namespace.to_owned(), name.to_owned()));
+    }
+
+    fn clusters(&self) -> MutexGuard<'_, BTreeMap<(String, String), Known>> {
+        self.clusters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn verdict(&self, verdict: &Verdict) {
@@ -94,12 +137,24 @@ impl Metrics {
 
     pub fn leads(&self, leads: bool) {
         self.is_leader.set(i64::from(leads));
+        // Whoever works knows them.
+        if !leads {
+            self.clusters().clear();
+        }
     }
 
     /// As Prometheus reads it.
     #[must_use]
     pub fn render(&self, watch_age: Duration) -> String {
-        self.watch_age_seconds.set(i64::try_from(watch_age.as_secs()).unwrap_or(i64::MAX));
+        let seconds = |age: Duration| i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
+        self.watch_age_seconds.set(seconds(watch_age));
+        let (oldest, away) = {
+            let clusters = self.clusters();
+            let oldest = clusters.values().map(|known| known.verified.elapsed()).max().unwrap_or_default();
+            (oldest, clusters.values().map(|known| known.away).sum::<usize>())
+        };
+        self.status_age_seconds.set(seconds(oldest));
+        self.disruption_open.set(i64::try_from(away).unwrap_or(i64::MAX));
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text).expect("a buffer takes any text");
         String::from_utf8(text).expect("metrics are text")

@@ -165,6 +165,8 @@ async fn reconcile_one(object: Arc<Guarded>, context: Arc<Context>, span: &Span)
     }
     traces::reconciled(span, outcome.as_ref().err().map(Failure::word), record.writes());
     context.metrics.pass(began.elapsed(), outcome.as_ref().err().map(Failure::word), record.writes());
+    let is_verified = outcome.is_ok() && written.is_ok();
+    context.metrics.looked(&namespace, &name, is_verified, record.status.disruption.len());
     match (outcome, written) {
         (Ok(requeue), Ok(())) => {
             context.attempts.succeeded(&namespace, &name);

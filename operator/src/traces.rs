@@ -6,11 +6,12 @@
 
 use anyhow::Context as _;
 use opentelemetry::KeyValue;
-use opentelemetry::trace::TracerProvider;
+use opentelemetry::trace::{TraceContextExt, TracerProvider};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::{Span, Subscriber};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::registry::LookupSpan;
@@ -83,10 +84,10 @@ impl Traces {
     }
 }
 
-/// One pass over one cluster.
+/// One pass over one cluster. Lines of the log within it have its id, where it is recorded.
 #[must_use]
 pub fn reconcile(cluster: &str, namespace: &str, generation: Option<i64>) -> Span {
-    tracing::info_span!(
+    let span = tracing::info_span!(
         target: TARGET,
         "reconcile",
         cluster,
@@ -96,7 +97,14 @@ pub fn reconcile(cluster: &str, namespace: &str, generation: Option<i64>) -> Spa
         status_writes = tracing::field::Empty,
         failure = tracing::field::Empty,
         otel.status_code = tracing::field::Empty,
-    )
+        trace_id = tracing::field::Empty,
+    );
+    let context = span.context();
+    let told = context.span().span_context().clone();
+    if told.is_valid() {
+        span.record("trace_id", tracing::field::display(told.trace_id()));
+    }
+    span
 }
 
 /// How the pass ended that this task is in.
