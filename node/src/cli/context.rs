@@ -42,8 +42,8 @@ impl Context {
         let deadline = Duration::from_secs(globals.timeout.into());
         let client = client(&globals, Options { deadline, ..Options::default() })?;
         let tls = tls(&globals)?;
-        let endpoint = endpoints(&globals).into_iter().next().unwrap_or_default();
         let store = Store::new(globals.config)?;
+        let endpoint = globals.endpoints().into_iter().next().unwrap_or_default();
         Ok(Context { client, endpoint, output: globals.output, tls, store, zones: OnceCell::new() })
     }
 
@@ -162,21 +162,11 @@ impl Context {
 
 /// To the endpoints that were given, by TLS if they say so.
 pub(super) fn client(globals: &Globals, options: Options) -> Result<Client, Failure> {
-    let client = connect(endpoints(globals), options, tls(globals)?.as_ref(), "--endpoints")?;
+    let client = connect(globals.endpoints(), options, tls(globals)?.as_ref(), "--endpoints")?;
     Ok(match traces::outgoing() {
         Some(trace) => client.with_trace(trace),
         None => client,
     })
-}
-
-/// Where nobody has named a node, --ca says how the usual ones are spoken to; it may be that only --admin is dialled.
-fn endpoints(globals: &Globals) -> Vec<String> {
-    let given = globals.endpoints.clone();
-    let unnamed = given.iter().map(String::as_str).eq(DEFAULT_ENDPOINTS.split(','));
-    if globals.ca.is_none() || !unnamed {
-        return given;
-    }
-    given.into_iter().map(|url| url.replacen("http://", "https://", 1)).collect()
 }
 
 /// Whom to trust and what to show, as it was given.

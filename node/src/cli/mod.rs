@@ -101,6 +101,17 @@ pub struct Globals {
     pub key: Option<PathBuf>,
 }
 
+impl Globals {
+    /// Those that were said. Who says none but whom to trust, as who has only an admin port to call, means TLS.
+    fn endpoints(&self) -> Vec<String> {
+        let secured = |url: &String| url.replacen("http://", "https://", 1);
+        if self.ca.is_some() && self.endpoints.iter().map(String::as_str).eq(DEFAULT_ENDPOINTS.split(',')) {
+            return self.endpoints.iter().map(secured).collect();
+        }
+        self.endpoints.clone()
+    }
+}
+
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum Output {
     Table,

@@ -293,6 +293,8 @@ pub fn carrel<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> R
 /// In that environment.
 pub fn carrel_in<S: AsRef<std::ffi::OsStr>>(environment: &[(&str, &str)], args: impl IntoIterator<Item = S>) -> Ran {
     let mut command = Command::new(CARREL);
+    // Whatever else the machine has for other programs.
+    command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY").env_remove("AWS_SESSION_TOKEN");
     command.args(["--output", "json"]).args(args).envs(environment.iter().copied());
     Ran { what: format!("{command:?}"), output: command.output().expect("the carrel binary starts") }
 }

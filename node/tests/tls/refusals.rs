@@ -111,6 +111,22 @@ async fn without_the_right_certificate_nobody_gets_in() {
     std::fs::write(&ca, &trusted).expect("written");
     let ca = ca.to_string_lossy();
     demo.carrel("amy", &["branches", "--ca", &ca]).ok();
+    // Who has keys and an admin port needs to name nothing else.
+    for (file, text) in [("admin.crt", &an_admin.certificate), ("admin.key", &an_admin.key)] {
+        std::fs::write(dir.path().join(file), text).expect("written");
+    }
+    let backup = dir.path().join("library.backup");
+    let saved = std::process::Command::new(env!("CARGO_BIN_EXE_carrel"))
+        .args(["backup", "save"])
+        .arg(&backup)
+        .args(["--admin", &admin_url, "--ca", &ca])
+        .arg("--cert")
+        .arg(dir.path().join("admin.crt"))
+        .arg("--key")
+        .arg(dir.path().join("admin.key"))
+        .output()
+        .expect("the carrel binary starts");
+    assert!(saved.status.success() && backup.exists(), "{}", String::from_utf8_lossy(&saved.stderr));
     let no_authority = demo.carrel("amy", &["branches"]);
     assert_eq!(no_authority.code(), 2, "{}", no_authority.stderr());
     assert!(no_authority.stderr().contains("--ca FILE"), "{}", no_authority.stderr());

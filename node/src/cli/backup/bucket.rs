@@ -89,7 +89,8 @@ impl Bucket {
             builder = builder.with_allow_http(true);
         }
         let retry = RetryConfig { backoff: BackoffConfig::default(), max_retries: RETRIES, retry_timeout: RETRY_LIMIT };
-        let told = Told { endpoint: endpoint.unwrap_or_else(|| "S3 of AWS".to_owned()) };
+        let has_keys = builder.get_config_value(&AmazonS3ConfigKey::AccessKeyId).is_some();
+        let told = Told { endpoint: endpoint.unwrap_or_else(|| "S3 of AWS".to_owned()), has_keys };
         let built = builder.with_retry(retry).build();
         let store = built.map_err(|error| told.failed(url, error))?;
         Ok(Self { store: Arc::new(store), told })
@@ -210,11 +211,16 @@ impl Upload {
 /// Says what went wrong in the words of whoever has to mend it.
 struct Told {
     endpoint: String,
+    /// Otherwise the machine is asked for some, which only machines of AWS have.
+    has_keys: bool,
 }
+
+/// Where a machine of AWS has what it gives its programs.
+const METADATA: &str = "/latest/";
 
 impl Told {
     fn failed(&self, url: &ObjectUrl, error: Error) -> Failure {
-        let Self { endpoint } = self;
+        let Self { endpoint, has_keys } = self;
         let ObjectUrl { bucket, .. } = url;
         let said = brief(&error);
         match error {
@@ -228,6 +234,13 @@ impl Told {
                      be those of somebody who may list the bucket, and get, put and delete there: {said}"
                 );
                 Failure::refused(Code::PermissionDenied, "CREDENTIALS_REFUSED", message)
+            }
+            _ if !has_keys && said.contains(METADATA) => {
+                let message = format!(
+                    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set, and nothing here gives credentials for \
+                     {url}: {said}"
+                );
+                Failure::refused(Code::Unauthenticated, "CREDENTIALS_MISSING", message)
             }
             _ => {
                 let message = format!("{endpoint} does not do what was asked of {url}: {said}");
