@@ -249,11 +249,12 @@ pub const ALL: &[Alert] = &[
     Alert {
         name: "CarrelBackupOld",
         severity: Warning,
-        expression: "time() - max by (BY) (carrel_backup_last_timestamp_seconds{NODES}) > 26 * 3600",
+        expression: "time() - max by (BY) (max_over_time(carrel_backup_last_timestamp_seconds{NODES}[7d])) > 26 * 3600",
         lasting: "0s",
         summary: "The last whole backup is more than a day old.",
         quiet_at: "4m",
         fires_at: "6m",
+        // A node forgets it when it starts again, and Prometheus does not.
         // Five minutes less than what is too old, before the beginning of time.
         course: &[("carrel_backup_last_timestamp_seconds", "-93300x40")],
         labels: &[],
@@ -272,6 +273,22 @@ pub const ALL: &[Alert] = &[
             ("carrel_node_serving{node=\"m2\",instance=\"c\"}", "1x80"),
         ],
         labels: &[("node", "m1")],
+    },
+    Alert {
+        name: "CarrelMembersInOneZone",
+        severity: Warning,
+        expression: r#"count by (BY) (count by (BY, zone) (carrel_node_serving{NODES,zone!=""})) == 1 and count by (BY) (carrel_node_serving{NODES,zone!=""}) > 1"#,
+        lasting: "15m",
+        summary: "All nodes of a cluster are in one zone, which one failure then takes.",
+        quiet_at: "24m",
+        fires_at: "26m",
+        // The node in another zone goes after ten minutes.
+        course: &[
+            ("carrel_node_serving{zone=\"z1\"}", "1x120"),
+            ("carrel_node_serving{zone=\"z1\",instance=\"b\"}", "1x120"),
+            ("carrel_node_serving{zone=\"z2\",instance=\"c\"}", "1x40 stale"),
+        ],
+        labels: &[],
     },
     Alert {
         name: "CarrelOperatorAbsent",
@@ -319,6 +336,17 @@ pub const ALL: &[Alert] = &[
         quiet_at: "9m",
         fires_at: "11m",
         course: &[("carrel_operator_watch_age_seconds", "100x20 1000x60")],
+        labels: &[],
+    },
+    Alert {
+        name: "CarrelStatusStale",
+        severity: Warning,
+        expression: "max by (BY) (carrel_operator_status_age_seconds{OPERATORS}) > 300",
+        lasting: "5m",
+        summary: "The status of a cluster has not been verified for five minutes, and may not be so any more.",
+        quiet_at: "9m",
+        fires_at: "11m",
+        course: &[("carrel_operator_status_age_seconds", "30x20 400x60")],
         labels: &[],
     },
     Alert {

@@ -53,8 +53,8 @@ pub fn raft() -> Board {
             .warns(1.0, 10.0)
             .runbook("CarrelMemberSilent"),
             panel("Elections", Unit::Count, "In five minutes: stood for, and leaders that a node learnt of.", &[
-                ("increase(carrel_raft_elections_total{NODES}[5m])", "stood for by {{instance}}"),
-                ("increase(carrel_raft_leader_changes_total{NODES}[5m])", "leaders seen by {{instance}}"),
+                ("increase(carrel_raft_elections_total{NODES}[5m])", "stood, {{instance}}"),
+                ("increase(carrel_raft_leader_changes_total{NODES}[5m])", "learnt, {{instance}}"),
             ])
             .runbook("CarrelLeaderFlapping"),
             panel("Votes asked for", Unit::PerSecond, "By others of this node. Pre-votes without votes: somebody hears no leader.", &[
@@ -91,7 +91,7 @@ pub fn raft() -> Board {
                 ("rate(carrel_raft_apply_batch_entries_sum{NODES}[1m]) / rate(carrel_raft_apply_batch_entries_count{NODES}[1m])", "{{instance}}"),
             ]),
             panel("Snapshots and what is purged", Unit::Count, "Entries since the last snapshot, and entries that are kept.", &[
-                ("carrel_raft_applied_index{NODES} - carrel_raft_snapshot_index{NODES}", "since the snapshot, {{instance}}"),
+                ("carrel_raft_applied_index{NODES} - carrel_raft_snapshot_index{NODES}", "since, {{instance}}"),
                 ("carrel_raft_last_log_index{NODES} - carrel_raft_purged_index{NODES}", "kept, {{instance}}"),
             ]),
             panel("Room on the disk", Unit::Share, "Of the filesystem that holds the log.", &[
@@ -239,8 +239,19 @@ pub fn operator() -> Board {
                 &[("max by (namespace) (carrel_operator_watch_age_seconds{OPERATORS})", "{{namespace}}")],
             )
             .shaped(Shape::Number)
+            .wide(4)
             .warns(600.0, 900.0)
             .runbook("CarrelOperatorStale"),
+            panel(
+                "Oldest status",
+                Unit::Seconds,
+                "Since it was verified. A settled cluster is looked at every half minute.",
+                &[("max by (namespace) (carrel_operator_status_age_seconds{OPERATORS})", "{{namespace}}")],
+            )
+            .shaped(Shape::Number)
+            .wide(4)
+            .warns(120.0, 300.0)
+            .runbook("CarrelStatusStale"),
             panel(
                 "Decisions",
                 Unit::Count,
@@ -290,11 +301,14 @@ pub fn operator() -> Board {
             panel(
                 "Disruption",
                 Unit::Count,
-                "Steps under way that take a node from its cluster for a while, in five minutes.",
-                &[(
-                    r#"sum by (reason) (increase(carrel_operator_decisions_total{OPERATORS,outlook="busy"}[5m]))"#,
-                    "{{reason}}",
-                )],
+                "Nodes stopped on purpose that are not back yet, and the steps of the last five minutes.",
+                &[
+                    ("max by (namespace) (carrel_operator_disruption_open{OPERATORS})", "nodes away"),
+                    (
+                        r#"sum by (reason) (increase(carrel_operator_decisions_total{OPERATORS,outlook="busy"}[5m]))"#,
+                        "{{reason}}",
+                    ),
+                ],
             ),
             panel(
                 "Asked of the API server",

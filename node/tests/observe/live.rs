@@ -4,8 +4,9 @@
 //! CARREL_PICTURES=DIR also draws the dashboards there.
 
 use std::collections::BTreeSet;
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use carrel_node::metrics::catalogue;
@@ -13,11 +14,12 @@ use carrel_node::scrape::Scrape;
 
 use crate::alerts;
 use crate::boards;
-use crate::load::Load;
+use crate::expressions::{selectors, without_values};
+use crate::load::{Load, ports_of_demo};
 use crate::picture::{self, Answered};
 use crate::source::{Shape, filled};
 use crate::stage::Demo;
-use crate::watcher::{Prometheus, get, now, ports_of_demo, serve_operator};
+use crate::watcher::{Prometheus, Target, get, now, promtool_finds_nothing};
 use crate::written::without_empty_braces;
 
 /// Of a debug build on a busy machine; what it costs in earnest is measured by node/benches/figures.sh.
@@ -47,18 +49,20 @@ async fn every_panel_and_every_alert_has_something_to_show() {
         .collect();
     let hosts: Vec<String> =
         urls.iter().map(|url| url.trim_start_matches("http://").trim_end_matches("/metrics").to_owned()).collect();
-    let prometheus = Prometheus::start(dir.path(), &hosts, &serve_operator(OPERATOR));
+    let prometheus = Prometheus::start(dir.path(), &targets(&hosts, &serve_operator(OPERATOR)));
     let began = now();
-    let load = Load::begin(&demo).await;
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    let pictures = std::env::var_os("CARREL_PICTURES").map(std::path::PathBuf::from);
+    // A minute is what panels look back over; two looks are what a rate needs.
+    let [before, after] = if pictures.is_some() { [90, 35] } else { [6, 8] }.map(Duration::from_secs);
+    let load = Load::begin(&demo, before + after).await;
+    tokio::time::sleep(before).await;
     let first = leader(&prometheus);
-    let killed = hosts.iter().position(|host| *host == first).expect("one of the replicas leads");
+    let killed = (0..hosts.len()).find(|ordinal| first == replica(*ordinal)).expect("one of the replicas leads");
     demo.kill(killed);
     demo.restarted(killed);
     // By one that remembers it to the end.
     back_up(&demo, (killed + 1) % 3, &dir.path().join("library.backup"));
-    // A minute is what the panels look back over; two looks are what a rate needs.
-    tokio::time::sleep(Duration::from_secs(8)).await;
+    tokio::time::sleep(after).await;
     let booked = load.end().await;
     assert!(booked > 20, "only {booked} bookings");
     let second = leader(&prometheus);
@@ -125,15 +129,32 @@ async fn every_panel_and_every_alert_has_something_to_show() {
     assert!(silent.is_empty(), "told by nobody: {silent:?}");
     assert_eq!(told.difference(&known).collect::<Vec<_>>(), Vec::<&String>::new(), "not in the catalogue");
 
-    if let Some(pictures) = std::env::var_os("CARREL_PICTURES") {
-        let pictures = std::path::PathBuf::from(pictures);
+    if let Some(pictures) = pictures {
         std::fs::create_dir_all(&pictures).expect("the folder of pictures can be made");
         for (board, answered) in &drawn {
             let file = pictures.join(format!("{}.svg", board.id));
-            std::fs::write(&file, picture::svg(board, answered, began, now())).expect("a picture can be written");
+            std::fs::write(&file, picture::svg(board, answered, now())).expect("a picture can be written");
         }
     }
     demo.stop();
+}
+
+fn replica(ordinal: usize) -> String {
+    format!("library-{ordinal}")
+}
+
+/// The replicas, in order, and the operator, with the labels that Kubernetes would give them.
+fn targets(replicas: &[String], operator: &str) -> Vec<Target> {
+    let target = |address: &str, pod: String, node: String| {
+        let zone = node.replace("machine", "zone");
+        let given =
+            [("namespace", "campus"), ("carrel_cluster", "library")].map(|(name, value)| (name, value.to_owned()));
+        let labels = [&given[..], &[("instance", pod.clone()), ("pod", pod), ("node", node), ("zone", zone)]].concat();
+        Target { address: address.to_owned(), labels }
+    };
+    let nodes = replicas.iter().enumerate();
+    let nodes = nodes.map(|(ordinal, address)| target(address, replica(ordinal), format!("machine-{ordinal}")));
+    nodes.chain([target(operator, "library-operator-0".to_owned(), "machine-0".to_owned())]).collect()
 }
 
 fn leader(prometheus: &Prometheus) -> String {
@@ -155,54 +176,6 @@ fn back_up(demo: &Demo, replica: usize, file: &std::path::Path) {
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
 }
 
-fn promtool_finds_nothing(text: &str) {
-    let mut promtool = Command::new("promtool")
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("promtool is there: make deps installs it");
-    promtool.stdin.take().expect("piped").write_all(text.as_bytes()).expect("it reads");
-    let ran = promtool.wait_with_output().expect("it ends");
-    let said = [ran.stdout, ran.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
-    assert!(ran.status.success() && said.is_empty(), "promtool check metrics: {said}");
-}
-
-/// Every `name{...}` in an expression.
-fn selectors(expression: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for (start, _) in expression.match_indices("carrel_") {
-        let rest = &expression[start..];
-        let Some(end) = rest.find('}') else { continue };
-        let is_selector = rest.find('{').is_some_and(|open| open < end && !rest[..open].contains(' '));
-        if is_selector {
-            found.push(rest[..=end].to_owned());
-        }
-    }
-    found
-}
-
-/// The same series, whatever the code, class or outlook in their labels.
-fn without_values(query: &str) -> String {
-    let Some((name, rest)) = query.split_once('{') else { return query.to_owned() };
-    let Some((matchers, rest)) = rest.split_once('}') else { return query.to_owned() };
-    let label = |matcher: &str| matcher.split(['=', '!']).next().unwrap_or_default().to_owned();
-    let present: Vec<String> = matchers.split("\",").map(|matcher| format!("{}!=\"\"", label(matcher))).collect();
-    format!("{name}{{{}}}{rest}", present.join(","))
-}
-
-#[test]
-fn selectors_are_found_in_expressions() {
-    assert_eq!(
-        selectors(
-            r#"sum by (BY) (rate(carrel_a_total{NODES,code=~"A|B"}[5m])) / max by (carrel_cluster) (carrel_b{NODES})"#
-        ),
-        [r#"carrel_a_total{NODES,code=~"A|B"}"#, "carrel_b{NODES}"]
-    );
-    assert_eq!(without_values(r#"f(a{x="1",y=~"b|c"}[1m])"#), r#"f(a{x!="",y!=""}[1m])"#);
-}
-
 #[test]
 fn the_operator_has_the_metrics_that_are_looked_at() {
     let source = std::fs::read_to_string(crate::written::root().join("operator/src/metrics.rs")).expect("it is there");
@@ -220,4 +193,39 @@ fn the_operator_has_the_metrics_that_are_looked_at() {
         assert!(source.contains(&format!("\"{name}\"")), "the operator has no {name}");
         assert!(OPERATOR.contains(name), "{name} is missing in operator.prom");
     }
+}
+
+/// What an operator tells, from a file of the form in which it tells it; counters grow with time.
+pub fn serve_operator(text: &'static str) -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let began = Instant::now();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request);
+            let body = grown(text, began.elapsed().as_secs());
+            let head = "HTTP/1.0 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\n\r\n";
+            let _ = stream.write_all(format!("{head}{body}").as_bytes());
+        }
+    });
+    address
+}
+
+fn grown(text: &str, seconds: u64) -> String {
+    let mut is_gauge = false;
+    let line = |line: &str| {
+        if line.starts_with("# TYPE") {
+            is_gauge = line.ends_with(" gauge");
+        }
+        match line.rsplit_once(' ') {
+            Some((series, value)) if !line.starts_with('#') && !is_gauge => {
+                let value: f64 = value.parse().expect("a number");
+                format!("{series} {}\n", value * (1 + seconds) as f64)
+            }
+            _ => format!("{line}\n"),
+        }
+    };
+    text.lines().map(line).collect()
 }

@@ -1,20 +1,28 @@
-//! People who book, wait, are refused, cancel and repeat themselves, on every replica at once.
+//! People who book, come, wait, are refused, cancel and repeat themselves, on every replica at once.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use carrel_proto::client::{Client, Options, Tls, new_request_id};
 use carrel_proto::v1;
+use futures_util::future::join_all;
 use prost_types::Timestamp;
 use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::stage::{Demo, PASSWORD};
+
+/// Who book as fast as they are answered.
+const BOOKERS: usize = 3;
+/// Who come one after the other, and sit.
+const SITTERS: usize = 8;
 
 pub struct Load {
     stop: Arc<AtomicBool>,
     pub booked: Arc<AtomicU64>,
     people: JoinSet<()>,
+    coming: AbortOnDropHandle<()>,
 }
 
 pub fn client(demo: &Demo, first: usize) -> Client {
@@ -66,28 +74,37 @@ pub async fn seats(client: &Client) -> Vec<String> {
 }
 
 impl Load {
-    pub async fn begin(demo: &Demo) -> Self {
-        let mut load = Self { stop: Arc::default(), booked: Arc::default(), people: JoinSet::new() };
+    /// For about so long.
+    pub async fn begin(demo: &Demo, whole: Duration) -> Self {
+        let (stop, booked): (Arc<AtomicBool>, Arc<AtomicU64>) = Default::default();
+        let mut people = JoinSet::new();
         let seats = seats(&log_in(demo, 0, "patron").await).await;
         assert!(seats.len() > 8, "the night hall is larger");
-        for person in 0..3 {
-            let client = newcomer(demo, person).await;
-            let seats: Vec<String> = seats.iter().skip(person).step_by(3).cloned().collect();
-            load.people.spawn(book(client, seats, Arc::clone(&load.stop), Arc::clone(&load.booked)));
+        let newcomers = join_all((0..BOOKERS + SITTERS).map(|number| newcomer(demo, number))).await;
+        let (bookers, sitters) = newcomers.split_at(BOOKERS);
+        let taken = seats.last().expect("there are some").clone();
+        let occupied: Vec<String> = seats.iter().rev().take(SITTERS).cloned().collect();
+        for (person, client) in bookers.iter().enumerate() {
+            let seats: Vec<String> = seats[..seats.len() - SITTERS].iter().skip(person).step_by(3).cloned().collect();
+            let (stop, booked) = (Arc::clone(&stop), Arc::clone(&booked));
+            people.spawn(book(client.clone(), seats, taken.clone(), stop, booked));
         }
+        let coming = come(sitters.to_vec(), occupied, whole / (SITTERS as u32 + 1));
+        let coming = AbortOnDropHandle::new(tokio::spawn(coming));
         let reader = log_in(demo, 2, "patron").await;
-        let stop = Arc::clone(&load.stop);
-        load.people.spawn(async move {
+        let is_over = Arc::clone(&stop);
+        people.spawn(async move {
             let mut inbox = reader.watch_inbox("");
-            while !stop.load(Ordering::Relaxed) {
+            while !is_over.load(Ordering::Relaxed) {
                 let _ = tokio::time::timeout(Duration::from_millis(200), inbox.next()).await;
             }
         });
-        load
+        Self { stop, booked, people, coming }
     }
 
     pub async fn end(mut self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
+        self.coming.abort();
         while let Some(ended) = self.people.join_next().await {
             ended.expect("nobody panics");
         }
@@ -95,8 +112,22 @@ impl Load {
     }
 }
 
+/// Each takes a seat, and all but every third check in.
+async fn come(people: Vec<Client>, seats: Vec<String>, one_every: Duration) {
+    for (number, (person, seat)) in people.iter().zip(seats).enumerate() {
+        let request_id = new_request_id();
+        let request = v1::CreateReservationRequest { request_id, seat, interval: Some(slot(0)), ..Default::default() };
+        let granted = person.create_reservation(request).await.ok().and_then(|granted| granted.reservation);
+        if let Some(reservation) = granted.filter(|_| number % 3 < 2) {
+            let (request_id, name) = (new_request_id(), reservation.name);
+            let _ = person.check_in(v1::CheckInRequest { request_id, name, ..Default::default() }).await;
+        }
+        tokio::time::sleep(one_every).await;
+    }
+}
+
 /// Books, repeats itself, wants what is taken, waits for it, gives it up. What is refused is refused.
-async fn book(client: Client, seats: Vec<String>, stop: Arc<AtomicBool>, booked: Arc<AtomicU64>) {
+async fn book(client: Client, seats: Vec<String>, taken: String, stop: Arc<AtomicBool>, booked: Arc<AtomicU64>) {
     for (turn, seat) in seats.iter().cycle().enumerate() {
         if stop.load(Ordering::Relaxed) {
             return;
@@ -115,6 +146,12 @@ async fn book(client: Client, seats: Vec<String>, stop: Arc<AtomicBool>, booked:
         let _ = client.create_reservation(request.clone()).await;
         let again = v1::CreateReservationRequest { request_id: new_request_id(), ..request };
         let _ = client.create_reservation(again).await;
+        if turn % 2 == 0 {
+            let (request_id, seat) = (new_request_id(), taken.clone());
+            let (interval, rest) = (Some(slot(0)), v1::CreateReservationRequest::default());
+            let _ =
+                client.create_reservation(v1::CreateReservationRequest { request_id, seat, interval, ..rest }).await;
+        }
         let target = v1::join_waitlist_request::Target::Seat(seat.clone());
         let wait = v1::JoinWaitlistRequest {
             request_id: new_request_id(),
@@ -130,5 +167,20 @@ async fn book(client: Client, seats: Vec<String>, stop: Arc<AtomicBool>, booked:
             let leave = v1::LeaveWaitlistRequest { request_id: new_request_id(), name: entry.name };
             let _ = client.leave_waitlist(leave).await;
         }
+    }
+}
+
+/// Ports of a demo, and behind them one for its Postgres.
+pub fn ports_of_demo() -> u16 {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _both = ONE_AT_A_TIME.lock();
+    let mut first = crate::stage::free_port();
+    // Those that follow are free, too, and whoever comes next gets what is behind them.
+    loop {
+        let next = crate::stage::free_port();
+        if next == first + 40 {
+            return first;
+        }
+        first = next;
     }
 }

@@ -12,6 +12,7 @@ mod written;
 mod size;
 
 mod watcher;
+mod expressions;
 mod load;
 mod picture;
 mod live;

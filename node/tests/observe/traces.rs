@@ -6,6 +6,8 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use carrel_proto::client::new_request_id;
+use carrel_proto::v1;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -14,13 +16,14 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 
-use crate::load;
+use crate::load::{self, ports_of_demo};
 use crate::stage::{Demo, PASSWORD};
-use crate::watcher::ports_of_demo;
 
 /// Spans are sent after a fifth of a second here; this is for a bad day.
 const PATIENCE: Duration = Duration::from_secs(30);
 const LETTER: &str = "canary-letter-5d1f";
+const ANNOUNCEMENT: &str = "canary-announcement-91c2";
+const WRONG_PASSWORD: &str = "canary-password-07be";
 
 #[derive(Clone, Default)]
 struct Collector {
@@ -115,7 +118,7 @@ async fn one_booking_is_one_trace_on_all_nodes_and_says_nothing_of_what_was_book
         ("OTEL_BSP_SCHEDULE_DELAY", "200"),
         ("CARREL_LOG_FORMAT", "json"),
     ];
-    let log = ["--log", "info,carrel_node=debug,openraft=error"];
+    let log = ["--log", "info,carrel_node=trace,openraft=error"];
     let demo = Demo::start_in(
         &environment,
         &dir.path().join("demo"),
@@ -135,6 +138,11 @@ async fn one_booking_is_one_trace_on_all_nodes_and_says_nothing_of_what_was_book
     run(0, "amy", &["register", "amy", "--password-stdin"], &environment, &password);
     run(0, "amy", &["login", "amy", "--password-stdin"], &environment, &password);
     run(0, "amy", &["send", "librarian", LETTER], &environment, "");
+    let wrong = v1::LoginRequest { user_id: "amy".to_owned(), password: WRONG_PASSWORD.to_owned() };
+    load::client(&demo, 1).login(wrong).await.expect_err("that is not it");
+    let announcement =
+        v1::BroadcastRequest { request_id: new_request_id(), text: ANNOUNCEMENT.to_owned(), audience: None };
+    load::log_in(&demo, 0, "librarian").await.broadcast(announcement).await.expect("a librarian may");
     let seats = load::seats(&load::log_in(&demo, 0, "patron").await).await;
     let (leader, _) = demo.leader();
     let follower = (0..3).find(|replica| *replica != leader).expect("three replicas");
@@ -185,6 +193,12 @@ async fn one_booking_is_one_trace_on_all_nodes_and_says_nothing_of_what_was_book
     let spans = collector.spans.lock().expect("nobody panics").clone();
     assert_eq!(spans.iter().filter(|span| span.name == CREATE).count(), 1);
 
+    // Of a call without a trace of its own the node begins one.
+    run(follower, "amy", &["reservations"], &[], "");
+    let list = "carrel.v1.ReservationService/ListReservations";
+    let begun = collector.trace_of(list, &BTreeMap::from([(list, 1)])).await;
+    assert!(begun.iter().any(|span| span.name == list && span.parent.is_empty()), "{begun:#?}");
+
     // Neither what was sent nor what proves who sent it is in traces or logs; the traces' ids are in both.
     let session = std::fs::read_dir(demo.dir.join("config-amy")).expect("amy is logged in");
     let kept = session.map(|entry| std::fs::read_to_string(entry.expect("a file").path()).expect("text"));
@@ -193,11 +207,10 @@ async fn one_booking_is_one_trace_on_all_nodes_and_says_nothing_of_what_was_book
         .filter(|word| word.len() > 30 && !word.contains(['/', ' ', '\n']))
         .collect();
     assert!(!tokens.is_empty(), "a session is kept in that file");
-    let secrets = tokens.iter().map(String::as_str).chain([PASSWORD, LETTER]);
+    let secrets = tokens.iter().map(String::as_str).chain([PASSWORD, WRONG_PASSWORD, LETTER, ANNOUNCEMENT]);
     let exported = collector.bytes.lock().expect("nobody panics").clone();
-    let logs: String = (0..3)
-        .map(|replica| std::fs::read_to_string(demo.dir.join(format!("replica-{replica}.log"))).expect("a log"))
-        .collect();
+    let log_of = |replica| std::fs::read_to_string(demo.dir.join(format!("replica-{replica}.log"))).expect("a log");
+    let logs: String = (0..3).map(log_of).collect();
     for secret in secrets {
         let found = exported.windows(secret.len()).any(|window| window == secret.as_bytes());
         assert!(!found, "a secret is in the traces");
@@ -208,5 +221,36 @@ async fn one_booking_is_one_trace_on_all_nodes_and_says_nothing_of_what_was_book
         let line: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
         assert!(line["timestamp"].is_string() && line["level"].is_string(), "{line}");
     }
+    let trace_id: String = trace[0].trace.iter().map(|byte| format!("{byte:02x}")).collect();
+    let of_trace = |line: &serde_json::Value| line["span"]["trace_id"] == *trace_id;
+    let lines = log_of(follower);
+    let lines = lines.lines().map(|line| serde_json::from_str(line).expect("seen above")).filter(of_trace);
+    let ended: Vec<serde_json::Value> = lines.filter(|line| line["fields"]["method"] == CREATE).collect();
+    assert_eq!(ended.len(), 1, "the line of this call leads to its trace: {ended:#?}");
+    assert_eq!(ended[0]["fields"]["code"], "OK");
+    demo.stop();
+}
+
+/// What is begun elsewhere is recorded as was decided there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_begins_as_many_traces_as_it_is_told_to() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (collector, address) = Collector::start().await;
+    let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", address.as_str()), ("OTEL_BSP_SCHEDULE_DELAY", "200")];
+    let never =
+        [&environment[..], &[("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "0")]]
+            .concat();
+    let demo = Demo::start_in(&never, dir.path(), ports_of_demo(), &["--replicas", "1"]);
+    let patron = load::log_in(&demo, 0, "patron").await;
+    load::seats(&patron).await;
+    let mut listing = demo.command(&demo.endpoint(0), "nobody", &["cluster", "status"]);
+    let listed = listing.envs(environment).output().expect("the carrel binary starts");
+    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+    let status = "carrel.admin.v1.ClusterService/GetStatus";
+    let trace = collector.trace_of("carrel cluster", &BTreeMap::from([(status, 1)])).await;
+    let instances: BTreeSet<_> = trace.iter().map(|span| span.instance.clone()).collect();
+    assert_eq!(instances, [None, Some("0".to_owned())].into());
+    let spans = collector.spans.lock().expect("nobody panics").clone();
+    assert!(spans.iter().all(|span| span.trace == trace[0].trace), "nothing else is recorded: {spans:#?}");
     demo.stop();
 }

@@ -1,11 +1,10 @@
-//! A real Prometheus beside a demo, and what it answers.
+//! A real Prometheus beside what it watches, and what it answers.
 
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -27,42 +26,27 @@ pub struct Series {
     pub points: Vec<(f64, f64)>,
 }
 
-/// Ports of a demo, and behind them one for its Postgres.
-pub fn ports_of_demo() -> u16 {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _both = ONE_AT_A_TIME.lock();
-    let mut first = crate::stage::free_port();
-    // Those that follow are free, too, and whoever comes next gets what is behind them.
-    loop {
-        let next = crate::stage::free_port();
-        if next == first + 40 {
-            return first;
-        }
-        first = next;
-    }
-}
-
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     listener.local_addr().expect("an address").port()
 }
 
+/// What is scraped, with the labels that whoever scrapes gives it.
+pub struct Target {
+    pub address: String,
+    pub labels: Vec<(&'static str, String)>,
+}
+
 impl Prometheus {
-    /// Scrapes the replicas, in order, and the operator, each second, with the labels that Kubernetes would give them.
-    pub fn start(dir: &Path, replicas: &[String], operator: &str) -> Self {
+    /// Scrapes all of them each second.
+    pub fn start(dir: &Path, targets: &[Target]) -> Self {
         let mut config = "global: { scrape_interval: 1s, scrape_timeout: 1s }\nscrape_configs:\n- job_name: carrel\n  \
                           static_configs:\n"
             .to_owned();
-        for (ordinal, replica) in replicas.iter().enumerate() {
-            config.push_str(&format!(
-                "  - targets: [{replica:?}]\n    labels: {{ namespace: campus, carrel_cluster: library, pod: \
-                 library-{ordinal}, node: machine-{ordinal} }}\n"
-            ));
+        for Target { address, labels } in targets {
+            let labels: Vec<String> = labels.iter().map(|(name, value)| format!("{name}: {value:?}")).collect();
+            config.push_str(&format!("  - targets: [{address:?}]\n    labels: {{ {} }}\n", labels.join(", ")));
         }
-        config.push_str(&format!(
-            "  - targets: [{operator:?}]\n    labels: {{ namespace: campus, carrel_cluster: library, pod: \
-             library-operator-0, node: machine-0 }}\n"
-        ));
         let file = dir.join("prometheus.yml");
         fs::write(&file, config).expect("a directory of ours");
         let port = free_port();
@@ -164,37 +148,17 @@ fn percent_encoded(text: &str) -> String {
         .collect()
 }
 
-/// What an operator tells, from a file of the form in which it tells it; counters grow with time.
-pub fn serve_operator(text: &'static str) -> String {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    let address = listener.local_addr().expect("an address").to_string();
-    let began = Instant::now();
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(mut stream) = stream else { return };
-            let mut request = [0; 4096];
-            let _ = stream.read(&mut request);
-            let body = grown(text, began.elapsed().as_secs());
-            let head = "HTTP/1.0 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\n\r\n";
-            let _ = stream.write_all(format!("{head}{body}").as_bytes());
-        }
-    });
-    address
-}
-
-fn grown(text: &str, seconds: u64) -> String {
-    let mut is_gauge = false;
-    let line = |line: &str| {
-        if line.starts_with("# TYPE") {
-            is_gauge = line.ends_with(" gauge");
-        }
-        match line.rsplit_once(' ') {
-            Some((series, value)) if !line.starts_with('#') && !is_gauge => {
-                let value: f64 = value.parse().expect("a number");
-                format!("{series} {}\n", value * (1 + seconds) as f64)
-            }
-            _ => format!("{line}\n"),
-        }
-    };
-    text.lines().map(line).collect()
+/// `promtool check metrics` has no word to say of what was told.
+pub fn promtool_finds_nothing(text: &str) {
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool is there: make deps installs it");
+    promtool.stdin.take().expect("piped").write_all(text.as_bytes()).expect("it reads");
+    let ran = promtool.wait_with_output().expect("it ends");
+    let said = [ran.stdout, ran.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
+    assert!(ran.status.success() && said.is_empty(), "promtool check metrics: {said}");
 }
