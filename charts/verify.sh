@@ -67,6 +67,10 @@ for version in 4 3; do
     fi
   done > "$scratch/taken"
   test ! -s "$scratch/taken" || complain "$(cat "$scratch/taken")"
+  # Objects of kinds that the cluster does not know would keep all others from being installed.
+  render "$helm" "$cases/cases/default.yaml" > "$scratch/alone.yaml" || complain "helm $version cannot render for a plain cluster"
+  ! grep -q 'apiVersion: monitoring.coreos.com' "$scratch/alone.yaml" ||
+    complain "helm $version renders what a cluster without the Prometheus operator does not know"
   # Only names that Services can have.
   ! "$helm" template 1st "$chart" --kube-version 1.33.0 > /dev/null 2>&1 || complain "helm $version takes a release called 1st"
 done
