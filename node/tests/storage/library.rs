@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use carrel_domain::account::PasswordHash;
 use carrel_domain::calendar::Day;
@@ -12,6 +13,7 @@ use carrel_domain::request::{Action, Caller, Request, RetryKey, SeatName, Wish};
 use carrel_domain::text::{Slug, Title, UserName};
 use carrel_domain::time::{DAY_US, Date, Interval, MINUTE_US, Timestamp};
 use carrel_node::live::LiveReplica;
+use carrel_node::replica::WriteError;
 use futures_util::{StreamExt, stream};
 
 const AREAS: usize = 5;
@@ -22,6 +24,9 @@ const DAYS: u64 = 13;
 const CLAIMS_PER_USER: u64 = 10;
 /// Requests under way at once.
 const AT_ONCE: usize = 512;
+/// Ten seconds in all, as `carrel` waits.
+const AGAIN_AFTER: Duration = Duration::from_millis(20);
+const AGAIN_MAX: u32 = 500;
 
 pub struct Library {
     replica: LiveReplica,
@@ -85,8 +90,17 @@ impl Library {
     }
 
     async fn ask(&self, request: Request) -> Reply {
-        let answer = self.replica.write(request.clone()).await.expect("a node that leads");
-        answer.result.unwrap_or_else(|refusal| panic!("{refusal:?} for {request:?}"))
+        // Somebody else may be using the machine: whoever is turned away comes again, as any client does.
+        for _ in 0..AGAIN_MAX {
+            match self.replica.write(request.clone()).await {
+                Err(WriteError::Overloaded) => tokio::time::sleep(AGAIN_AFTER).await,
+                answer => {
+                    let result = answer.expect("a node that leads").result;
+                    return result.unwrap_or_else(|refusal| panic!("{refusal:?} for {request:?}"));
+                }
+            }
+        }
+        panic!("overloaded for {:?}: {request:?}", AGAIN_AFTER * AGAIN_MAX)
     }
 
     async fn system(&self, action: Action) {
