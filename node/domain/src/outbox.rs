@@ -18,7 +18,7 @@ use crate::request::At;
 use crate::state::State;
 use crate::time::Timestamp;
 
-/// Some two hundred megabytes: an hour without the record at several hundred changes a second.
+/// A quarter of a gigabyte at most: an hour without the record at several hundred changes a second.
 pub const EVENTS_KEPT_MAX: u64 = 2_000_000;
 
 /// Entries of a block: few enough to look through, and as many as make what is kept beside their bytes not count.
