@@ -14,7 +14,7 @@ use prost::{Message, Name};
 use super::errors::Failure;
 use super::pages::Page;
 use super::session::Store;
-use super::{DEFAULT_ENDPOINTS, Globals, Output, json};
+use super::{Globals, Output, json};
 use crate::traces;
 
 /// What takes longer is shown to be under way.
@@ -246,25 +246,6 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_authority_to_trust_makes_the_usual_endpoints_tls() {
-        let of = |named: &str, ca: Option<&str>| {
-            endpoints(&Globals {
-                endpoints: named.split(',').map(str::to_owned).collect(),
-                output: Output::Table,
-                config: None,
-                timeout: 1,
-                ca: ca.map(Into::into),
-                cert: None,
-                key: None,
-            })
-        };
-        assert_eq!(of(DEFAULT_ENDPOINTS, Some("ca.crt"))[0], "https://127.0.0.1:7400");
-        assert_eq!(of(DEFAULT_ENDPOINTS, None)[0], "http://127.0.0.1:7400");
-        // What somebody has named is refused and not put right.
-        assert_eq!(of("http://library:7400", Some("ca.crt")), ["http://library:7400"]);
-    }
 
     #[test]
     fn everything_in_a_branch_has_its_zone() {

@@ -480,4 +480,23 @@ mod tests {
             assert_eq!(error.exit_code(), 2, "{line}");
         }
     }
+    #[test]
+    fn an_authority_to_trust_makes_the_usual_endpoints_tls() {
+        let of = |named: &str, ca: Option<&str>| {
+            let globals = Globals {
+                endpoints: named.split(',').map(str::to_owned).collect(),
+                output: Output::Table,
+                config: None,
+                timeout: 1,
+                ca: ca.map(Into::into),
+                cert: None,
+                key: None,
+            };
+            globals.endpoints()
+        };
+        assert_eq!(of(DEFAULT_ENDPOINTS, Some("ca.crt"))[0], "https://127.0.0.1:7400");
+        assert_eq!(of(DEFAULT_ENDPOINTS, None)[0], "http://127.0.0.1:7400");
+        // What somebody has named is refused and not put right.
+        assert_eq!(of("http://library:7400", Some("ca.crt")), ["http://library:7400"]);
+    }
 }
