@@ -65,6 +65,14 @@ pub enum OfflineError {
     Io { doing: &'static str, source: io::Error },
 }
 
+impl OfflineError {
+    /// Whether it may be the way to a backup that is at fault, and not what lies there.
+    #[must_use]
+    pub fn is_unreadable(&self) -> bool {
+        matches!(self, Self::BadBackup { source: BadSnapshot::Io(_), .. })
+    }
+}
+
 /// SHA-256 of a whole state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StateDigest(pub [u8; 32]);

