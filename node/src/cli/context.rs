@@ -42,8 +42,8 @@ impl Context {
         let deadline = Duration::from_secs(globals.timeout.into());
         let client = client(&globals, Options { deadline, ..Options::default() })?;
         let tls = tls(&globals)?;
-        let store = Store::new(globals.config)?;
         let endpoint = globals.endpoints().into_iter().next().unwrap_or_default();
+        let store = Store::new(globals.config)?;
         Ok(Context { client, endpoint, output: globals.output, tls, store, zones: OnceCell::new() })
     }
 
