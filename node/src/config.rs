@@ -107,7 +107,7 @@ pub struct NodeConfig {
 
     /// Days for which nodes hold what is over, once Postgres has it; older reservations are read from there
     ///
-    /// Without Postgres everything is held: some 400 bytes for each reservation there ever was.
+    /// Without Postgres everything is held: up to 850 bytes for each reservation there ever was.
     #[arg(long, env = "CARREL_HISTORY_DAYS", value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=3650))]
     pub history_days: u32,
 

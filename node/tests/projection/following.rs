@@ -22,7 +22,8 @@ const OUTAGE_RATE: &str = "CARREL_PROJECTION_OUTAGE_RATE";
 
 /// A kill or cut takes a second; the figures ask for 200 of them.
 ///
-/// People book meanwhile, and no more of them than leave every proof, which compares everything, within a fraction of one.
+/// People book meanwhile, and no more of them than leave every proof, which compares everything, within a fraction of
+/// one.
 const INTERRUPTIONS: &str = "CARREL_PROJECTION_INTERRUPTIONS";
 const SEED: &str = "CARREL_PROJECTION_SEED";
 
