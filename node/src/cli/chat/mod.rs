@@ -1,6 +1,8 @@
 //! Writing with others as it happens: what was missed, then whatever comes, while one types.
 
-use std::io::BufRead;
+mod screen;
+
+use std::io::{BufRead, IsTerminal};
 use std::time::Duration;
 
 use carrel_proto::client::{Client, News, Options, new_request_id};
@@ -16,6 +18,7 @@ use super::inbox;
 use super::names::{self, short};
 use super::pages::PAGE_SIZE;
 use super::table::{counted, plain, words};
+use screen::Screen;
 
 /// Someone who chats would rather wait through a restart of the whole cluster than start again.
 const CHAT_DEADLINE: Duration = Duration::from_secs(60);
@@ -35,8 +38,14 @@ What to type:
   /conversations                 with whom you have written
   /delete 1207-0                 a message; with your name, /delete amy, your account
   /logout                        end the session
-  /quit                          leave, and stay logged in")]
-    Chat,
+  /quit                          leave, and stay logged in
+
+On a terminal it takes the whole screen: Page Up and Down look back, Ctrl-U clears the line, Ctrl-C leaves.")]
+    Chat {
+        /// Line by line, also on a terminal
+        #[arg(long)]
+        plain: bool,
+    },
 }
 
 /// What was typed.
@@ -90,14 +99,84 @@ impl Said {
     }
 }
 
-pub(super) async fn run(context: &Context, Command::Chat: Command) -> Result<(), Failure> {
+/// With whom one writes.
+#[derive(Debug, PartialEq)]
+struct Talk {
+    with: String,
+    /// The first line of what was written last.
+    last: String,
+    unread: i32,
+}
+
+/// Where it is shown and typed: a whole screen, or line by line for files, pipes and people who read by ear.
+trait Face {
+    fn greet(&mut self, title: &str) -> Result<(), Failure>;
+    fn say(&mut self, text: &str) -> Result<(), Failure>;
+    fn talks(&mut self, talks: Vec<Talk>, was_asked_for: bool) -> Result<(), Failure>;
+    /// The next line; none: whoever typed has left. Nothing is lost if it is not waited for to the end.
+    async fn typed(&mut self) -> Result<Option<String>, Failure>;
+}
+
+struct Lines(mpsc::Receiver<String>);
+
+impl Lines {
+    /// On a thread of its own, which nobody waits for: reading from a terminal cannot be called off.
+    fn open() -> Self {
+        let (lines, receiver) = mpsc::channel(LINES_MAX);
+        std::thread::spawn(move || {
+            for line in std::io::stdin().lock().lines() {
+                let Ok(line) = line else { return };
+                if lines.blocking_send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self(receiver)
+    }
+}
+
+impl Face for Lines {
+    fn greet(&mut self, title: &str) -> Result<(), Failure> {
+        print(title)
+    }
+
+    fn say(&mut self, text: &str) -> Result<(), Failure> {
+        print(text)
+    }
+
+    fn talks(&mut self, talks: Vec<Talk>, was_asked_for: bool) -> Result<(), Failure> {
+        for Talk { with, last, unread } in talks.iter().filter(|_| was_asked_for) {
+            let unread = match unread {
+                0 => String::new(),
+                count => format!("  [{}]", counted((*count).into(), "unread", "unread")),
+            };
+            print(&plain(&format!("  {with}: {last}{unread}")))?;
+        }
+        Ok(())
+    }
+
+    async fn typed(&mut self) -> Result<Option<String>, Failure> {
+        Ok(self.0.recv().await)
+    }
+}
+
+pub(super) async fn run(context: &Context, Command::Chat { plain }: Command) -> Result<(), Failure> {
+    // Before the screen is taken, so that a no is seen.
     let client = context.client()?;
     let session = context.wait(client.get_session(v1::GetSessionRequest::default())).await?;
     let user = session.user.unwrap_or_default();
+    if !plain && std::io::stdout().is_terminal() && std::io::stdin().is_terminal() {
+        chat(context, &client, &user, Screen::open()?).await
+    } else {
+        chat(context, &client, &user, Lines::open()).await
+    }
+}
+
+async fn chat(context: &Context, client: &Client, user: &v1::User, mut face: impl Face) -> Result<(), Failure> {
     let here = TimeZone::system();
-    print(&format!("{} ({}). /help says what to type.", short(&user.name), words(user.role().as_str_name(), "ROLE_")))?;
-    conversations(context, &client).await?;
-    let mut lines = typed_lines();
+    let role = words(user.role().as_str_name(), "ROLE_");
+    face.greet(&format!("{} ({role}). /help says what to type.", short(&user.name)))?;
+    face.talks(talks(context, client).await?, true)?;
     // From what is unread on, so that nothing falls between what was missed and what comes.
     let patient = Options { deadline: CHAT_DEADLINE, ..Options::default() };
     let mut watch = client.clone().with_options(patient).watch_inbox("");
@@ -107,50 +186,42 @@ pub(super) async fn run(context: &Context, Command::Chat: Command) -> Result<(),
             news = watch.next() => match news? {
                 News::Item(response) => {
                     let Some(Event::Item(item)) = &response.event else { continue };
-                    print(&inbox::line(item, &here))?;
+                    face.say(&inbox::line(item, &here))?;
                     // Only now: what could not be shown is not read.
                     let resume_token = response.resume_token.clone();
                     let read = v1::AdvanceReadCursorRequest { request_id: new_request_id(), resume_token };
                     context.wait(client.advance_read_cursor(read)).await?;
+                    face.talks(talks(context, client).await?, false)?;
                 }
-                News::Missed => print("Something was missed here: an inbox keeps its newest thousand items.")?,
+                News::Missed => face.say("Something was missed here: an inbox keeps its newest thousand items.")?,
             },
-            line = lines.recv() => {
+            line = face.typed() => {
                 // Who has typed all that they wanted has left.
-                let Some(line) = line else { return Ok(()) };
+                let Some(line) = line? else { return Ok(()) };
                 let said = Said::read(&line, &user.name);
                 let is_last = matches!(said, Said::LogOut | Said::Quit | Said::DeleteAccount(_));
-                match act(context, &client, said).await {
+                let was_asked_for = said == Said::Conversations;
+                let is_told = matches!(said, Said::Conversations | Said::To(..) | Said::DeleteMessage(_));
+                match act(context, client, said).await {
                     Ok(answer) => {
                         if !answer.is_empty() {
-                            print(&answer)?;
+                            face.say(&answer)?;
                         }
                         if is_last {
                             return Ok(());
                         }
+                        if is_told {
+                            face.talks(talks(context, client).await?, was_asked_for)?;
+                        }
                     }
                     // A no ends nothing: whoever hears it may say something else.
-                    Err(failure @ Failure::Refused { .. }) => print(&format!("{failure}"))?,
+                    Err(failure @ Failure::Refused { .. }) => face.say(&format!("{failure}"))?,
                     Err(failure) => return Err(failure),
                 }
             }
             _ = &mut interrupted => return Ok(()),
         }
     }
-}
-
-/// On a thread of its own, which nobody waits for: reading from a terminal cannot be called off.
-fn typed_lines() -> mpsc::Receiver<String> {
-    let (lines, receiver) = mpsc::channel(LINES_MAX);
-    std::thread::spawn(move || {
-        for line in std::io::stdin().lock().lines() {
-            let Ok(line) = line else { return };
-            if lines.blocking_send(line).is_err() {
-                return;
-            }
-        }
-    });
-    receiver
 }
 
 async fn act(context: &Context, client: &Client, said: Said) -> Result<String, Failure> {
@@ -180,10 +251,8 @@ async fn act(context: &Context, client: &Client, said: Said) -> Result<String, F
             let more = if listed.next_page_token.is_empty() { "" } else { ", and more" };
             if names.is_empty() { "No account fits.".into() } else { format!("{}{more}", names.join(", ")) }
         }
-        Said::Conversations => {
-            conversations(context, client).await?;
-            String::new()
-        }
+        // Whoever shows what is said asks for them afterwards.
+        Said::Conversations => String::new(),
         Said::DeleteMessage(name) => {
             let request = v1::DeleteMessageRequest { request_id: new_request_id(), name };
             context.wait(client.delete_message(request)).await?;
@@ -203,20 +272,16 @@ async fn act(context: &Context, client: &Client, said: Said) -> Result<String, F
     })
 }
 
-async fn conversations(context: &Context, client: &Client) -> Result<(), Failure> {
+async fn talks(context: &Context, client: &Client) -> Result<Vec<Talk>, Failure> {
     let listed = context.wait(client.list_conversations(v1::ListConversationsRequest::default())).await?;
-    for conversation in &listed.conversations {
+    let talk = |conversation: &v1::Conversation| {
         let with: Vec<String> = conversation.participants.iter().map(|name| short(name)).collect();
         let with = if with.is_empty() { "yourself".to_owned() } else { with.join(", ") };
         let last = conversation.last_message.as_ref().map(|message| message.text.as_str()).unwrap_or_default();
-        let last = last.lines().next().unwrap_or_default();
-        let unread = match conversation.unread_count {
-            0 => String::new(),
-            count => format!("  [{}]", counted(count.into(), "unread", "unread")),
-        };
-        print(&plain(&format!("  {with}: {last}{unread}")))?;
-    }
-    Ok(())
+        let last = plain(last.lines().next().unwrap_or_default());
+        Talk { with: plain(&with), last, unread: conversation.unread_count }
+    };
+    Ok(listed.conversations.iter().map(talk).collect())
 }
 
 #[cfg(test)]
