@@ -5,7 +5,7 @@ use std::{env, fs, io};
 
 use prost::Message;
 
-const FILES: [&str; 16] = [
+const FILES: [&str; 17] = [
     "carrel/v1/commit.proto",
     "carrel/v1/auth.proto",
     "carrel/v1/user.proto",
@@ -19,6 +19,7 @@ const FILES: [&str; 16] = [
     "carrel/v1/role.proto",
     "carrel/v1/audit.proto",
     "carrel/v1/calendar.proto",
+    "carrel/v1/integration.proto",
     "carrel/admin/v1/cluster.proto",
     "carrel/admin/v1/projection.proto",
     "carrel/peer/v1/peer.proto",

@@ -10,6 +10,8 @@ use thiserror::Error;
 
 use crate::grpc::fair_share::Rates;
 use crate::grpc::front::Registration;
+use crate::outward;
+use crate::outward::networks::{Networks, NotANetwork};
 use crate::projection::database::Address;
 
 /// Largest cluster that may run: more voters make every write slower and nothing safer.
@@ -104,6 +106,26 @@ pub struct NodeConfig {
     /// Each replica goes by its own setting: give all the same.
     #[arg(long, env = "CARREL_OPEN_REGISTRATION", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub open_registration: bool,
+    /// A file with the address of a mail server, through which people are told who want that: read at every connection
+    ///
+    /// smtps://user:password@host, or smtp://user:password@host:587?tls=required. Only the node that leads sends.
+    #[arg(long, env = "CARREL_SMTP_URL_FILE", value_name = "FILE", requires = "mail_from")]
+    pub smtp_url_file: Option<PathBuf>,
+
+    /// From whom mail comes, for example "Library <library@example.org>"
+    #[arg(long, env = "CARREL_MAIL_FROM", value_name = "ADDRESS")]
+    pub mail_from: Option<String>,
+
+    /// Sends events to the webhooks that admins have registered, where they lie in one of these networks
+    ///
+    /// public is the internet without anything that is somebody's own; others by number, like 10.20.0.0/16. Without
+    /// this, events are sent nowhere.
+    #[arg(long, env = "CARREL_WEBHOOK_NETWORKS", value_name = "NETWORK,NETWORK", value_delimiter = ',')]
+    pub webhook_networks: Vec<String>,
+
+    /// Minutes after which a mail or an event that nobody takes is given up
+    #[arg(long, env = "CARREL_GIVE_UP_MINUTES", value_name = "MINUTES", default_value_t = 1440, value_parser = clap::value_parser!(u32).range(1..=10_080))]
+    pub give_up_minutes: u32,
 
     /// Days for which nodes hold what is over, once Postgres has it; older reservations are read from there
     ///
@@ -192,6 +214,8 @@ pub enum ConfigError {
     NoKeys(String),
     #[error("with --client-tls-dir clients come by TLS: {0:?} in --client-urls has to begin with https://")]
     PlainClient(String),
+    #[error("--webhook-networks: {0}")]
+    Network(#[from] NotANetwork),
     #[error("--heartbeat-ms must be less than half of --election-min-ms, and that less than --election-max-ms")]
     Timing,
 }
@@ -223,6 +247,7 @@ impl NodeConfig {
                 return Err(ConfigError::SameAddress(other, flag, *address));
             }
         }
+        self.networks()?;
         // A missed heartbeat or two must not look like a dead leader.
         let in_order = self.heartbeat_ms > 0
             && self.heartbeat_ms * 2 < self.election_min_ms
@@ -260,6 +285,25 @@ impl NodeConfig {
     pub fn postgres(&self) -> Option<Address> {
         let file = self.postgres_url_file.clone().map(Address::File);
         file.or_else(|| self.postgres_url.clone().map(Address::Url))
+    }
+
+    /// # Errors
+    /// If one of them is none.
+    fn networks(&self) -> Result<Option<Networks>, NotANetwork> {
+        if self.webhook_networks.is_empty() { Ok(None) } else { Networks::new(&self.webhook_networks).map(Some) }
+    }
+
+    /// What is sent out into the world, and where.
+    ///
+    /// # Errors
+    /// As `check`.
+    pub fn outward(&self) -> Result<outward::Settings, ConfigError> {
+        let mail = self.smtp_url_file.clone().zip(self.mail_from.clone());
+        Ok(outward::Settings {
+            mail: mail.map(|(url_file, from)| outward::MailSettings { url_file, from }),
+            networks: self.networks()?,
+            give_up_after: Duration::from_secs(60 * u64::from(self.give_up_minutes)),
+        })
     }
 
     #[must_use]

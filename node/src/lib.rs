@@ -14,6 +14,7 @@ pub mod replica;
 pub mod raft;
 pub mod live;
 pub mod projection;
+pub mod outward;
 pub mod reports;
 pub mod provision;
 pub mod calendar;

@@ -32,6 +32,7 @@ use crate::grpc::server::{self, ClientPort};
 use crate::health::{self, Vitals};
 use crate::live::{LiveNode, LiveReplica};
 use crate::metrics::{self, Metrics, Sight};
+use crate::outward;
 use crate::page::{self, ClusterSource};
 use crate::passwords::Passwords;
 use crate::projection::Projection;
@@ -159,6 +160,7 @@ async fn serve(config: NodeConfig, for_clients: Handle) -> anyhow::Result<ExitCo
         }
         None => None,
     };
+    outward::begin(node.clone(), config.outward()?, metrics.registry(), stop.clone())?;
     let reader = config.postgres().map(|address| Reader::new(node.clone(), address));
     let record = Record::service(replica.clone(), projection);
     tasks.spawn(serve_admin(admin, record, admin_listener, tls.admin(), stop.clone()));

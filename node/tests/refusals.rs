@@ -87,6 +87,9 @@ refusals! {
     MessageNotFound;
     TooManyBlocks { max: 200 };
     SessionNotFound;
+    AddressNotProven;
+    WebhookNotFound;
+    TooManyWebhooks { max: 16 };
 }
 
 #[test]

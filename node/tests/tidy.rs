@@ -31,6 +31,7 @@ const HOMES: [(&str, &[&str]); 5] = [
     ("sqlx", &["node/src/projection"]),
     ("object_store", &["node/src/cli/backup/bucket.rs"]),
     ("rustls", &["node/src/tls"]),
+    ("lettre", &["node/src/outward"]),
     ("kube", &["operator/src", "e2e/src"]),
 ];
 

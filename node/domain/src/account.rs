@@ -391,6 +391,7 @@ impl State {
         }
         self.drop_stream(id);
         self.drop_reach(id);
+        self.mails.remove(id);
         self.accounts.names.remove(&name.key());
         *self.accounts.users.get_mut(id.0 as usize).expect("found above") = None;
         self.accounts.admin_count -= u32::from(was_admin);

@@ -12,12 +12,13 @@ use serde::{Deserialize, Serialize};
 use crate::account::Role;
 use crate::claim::{Claim, ClaimState};
 use crate::event::{Actor, Change, Event, Reason, UserRow};
-use crate::id::{ClaimId, Position, SeatId, UserId, WaitId};
+use crate::id::{ClaimId, Position, SeatId, UserId, WaitId, WebhookId};
 use crate::request::At;
 use crate::strike::StrikeCause;
 use crate::text::Title;
 use crate::time::{DAY_US, Interval, Timestamp};
 use crate::waitlist::WaitState;
+use crate::webhook::WebhookChange;
 
 /// Some thirty megabytes: a week of a large campus, a term of a small one.
 pub const ENTRIES_KEPT_MAX: usize = 100_000;
@@ -73,6 +74,10 @@ pub enum What {
         count: u32,
     },
     PseudonymKey,
+    Webhook {
+        webhook: WebhookId,
+        change: WebhookChange,
+    },
 }
 
 /// What changes of a claim.
@@ -106,6 +111,8 @@ pub(crate) struct Trail {
     /// Each with the place of the one before it of the same person, which may be gone.
     entries: Vector<(Arc<Entry>, Option<u64>)>,
     newest: OrdMap<UserId, u64>,
+    /// The newest that is gone: whoever follows the changes and was told less has missed something.
+    let_go: Position,
 }
 
 impl Trail {
@@ -146,6 +153,7 @@ impl Trail {
 
     fn pop(&mut self) {
         if let Some((oldest, _)) = self.entries.pop_front() {
+            self.let_go = oldest.position();
             if let Some(user) = oldest.subject
                 && self.newest.get(&user) == Some(&self.first)
             {
@@ -172,6 +180,28 @@ impl Trail {
     /// All of them, newest first.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.entries.iter().rev().map(|(entry, _)| entry)
+    }
+
+    /// After a position, oldest first.
+    pub fn after(&self, position: Position) -> impl Iterator<Item = &Arc<Entry>> {
+        let (mut first, mut last) = (0, self.entries.len());
+        while first < last {
+            let middle = first + (last - first) / 2;
+            if self.entries.get(middle).is_some_and(|(entry, _)| entry.position() <= position) {
+                first = middle + 1;
+            } else {
+                last = middle;
+            }
+        }
+        (first..).map_while(|place| self.entries.get(place)).map(|(entry, _)| entry)
+    }
+
+    pub fn let_go(&self) -> Position {
+        self.let_go
+    }
+
+    pub fn has_let_go(&mut self, position: Position) {
+        self.let_go = position;
     }
 
     pub fn into_entries(self) -> impl Iterator<Item = Arc<Entry>> {
@@ -213,6 +243,7 @@ fn told(change: &Change) -> Option<(Option<UserId>, What)> {
         Change::PresenceKeySet { revision } => (None, What::PresenceKey { revision: *revision }),
         Change::ClaimsLetGo { count } => (None, What::LetGo { count: *count }),
         Change::PseudonymKeySet => (None, What::PseudonymKey),
+        Change::Webhook { webhook, change } => (None, What::Webhook { webhook: *webhook, change: *change }),
         Change::CalendarFilled { .. }
         | Change::ReadUpTo { .. }
         | Change::ItemAppended { .. }

@@ -7,12 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::{Role, Strike, User};
 use crate::claim::Claim;
-use crate::id::{BranchId, Position, UserId};
+use crate::id::{BranchId, Position, UserId, WebhookId};
 use crate::inbox::Stream;
 use crate::request::ActionName;
 use crate::text::{Title, UserName};
 use crate::time::Timestamp;
 use crate::waitlist::Wait;
+use crate::webhook::WebhookChange;
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -106,7 +107,8 @@ pub enum Change {
         other: UserId,
         is_blocked: bool,
     },
-    /// Which audiences somebody belongs to, or the address of their calendar. What it is now is theirs to know.
+    /// Which audiences somebody belongs to, the address of their calendar, or of their mail. What it is now is theirs
+    /// to know.
     ReachChanged {
         user: UserId,
     },
@@ -116,6 +118,10 @@ pub enum Change {
     },
     /// What pseudonyms are made with was drawn; what it is, is told to nobody.
     PseudonymKeySet,
+    Webhook {
+        webhook: WebhookId,
+        change: WebhookChange,
+    },
 }
 
 /// An account without its secrets.

@@ -21,9 +21,10 @@ use crate::catalog::Catalog;
 use crate::claim::Claim;
 use crate::deadline::Due;
 use crate::history::{History, PseudonymSecret};
-use crate::id::{BranchId, Position, RequestId, SeatId, TokenDigest, UserId};
+use crate::id::{BranchId, Position, RequestId, SeatId, TokenDigest, UserId, WebhookId};
 use crate::import::KeptDay;
 use crate::inbox::{Item, Stream};
+use crate::mail::Mail;
 use crate::outbox::Kept;
 use crate::presence::PresenceKey;
 use crate::record::{Owner, Record};
@@ -31,6 +32,7 @@ use crate::request::At;
 use crate::state::State;
 use crate::time::{Interval, Timestamp};
 use crate::waitlist::{Wait, WaitState};
+use crate::webhook::Webhook;
 
 /// What this release knows beyond the first one, for those who decide whether something new may enter the log: see
 /// [`Action::level`](crate::request::Action::level).
@@ -133,6 +135,10 @@ enum Part {
     Reach(UserId, Arc<Reach>),
     /// Of the audit; oldest first.
     Trail(Arc<Entry>),
+    /// The newest of the audit that is gone.
+    TrailLetGo(Position),
+    Mail(UserId, Arc<Mail>),
+    Webhook(WebhookId, Arc<Webhook>),
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -170,7 +176,8 @@ fn parts(state: State) -> impl Iterator<Item = Part> + Send + 'static {
         presence_key: state.presence_key,
     };
     let State { catalog, calendar, accounts, claims, waitlist, inbox, records, outbox, history, .. } = state;
-    let (reaches, trail) = (state.reaches, state.trail);
+    let (reaches, trail, mails, webhooks) = (state.reaches, state.trail, state.mails, state.webhooks);
+    let trail_let_go = Some(trail.let_go()).filter(|position| *position > Position::default());
     let next_claim = claims.next_id().0;
     let History { count, through, pseudonym_secret } = history;
     let (recorded, kept) = outbox.into_kept();
@@ -191,6 +198,9 @@ fn parts(state: State) -> impl Iterator<Item = Part> + Send + 'static {
         .chain(inbox.blocks.into_iter().map(|(user, blocked)| Part::Blocks(user, blocked)))
         .chain(reaches.into_iter().map(|(user, reach)| Part::Reach(user, reach)))
         .chain(trail.into_entries().map(Part::Trail))
+        .chain(trail_let_go.map(Part::TrailLetGo))
+        .chain(mails.all.into_iter().map(|(user, mail)| Part::Mail(user, mail)))
+        .chain(webhooks.into_iter().map(|(id, webhook)| Part::Webhook(id, webhook)))
         .chain(records.into_kept().map(record))
         .chain(recorded.map(Part::Projected))
         .chain(kept.map(|(index, kept)| Part::Told(index, kept)))
@@ -300,6 +310,11 @@ impl SnapshotReader {
                 state.reaches.insert(user, reach);
             }
             (Progress::Parts, Part::Trail(entry)) => state.trail.push(entry),
+            (Progress::Parts, Part::TrailLetGo(position)) => state.trail.has_let_go(position),
+            (Progress::Parts, Part::Mail(user, mail)) => state.mails.insert(user, mail),
+            (Progress::Parts, Part::Webhook(id, webhook)) => {
+                state.webhooks.insert(id, webhook);
+            }
             (Progress::Parts, Part::LetGo(stream, position)) => {
                 state.inbox.let_go.insert(stream, position);
             }

@@ -72,7 +72,8 @@ impl State {
     /// The highest level of what has happened: whoever reads this state knows that much.
     #[must_use]
     pub fn level(&self) -> u32 {
-        u32::from(self.history != History::default())
+        let is_new = self.history != History::default() || !self.mails.all.is_empty() || !self.webhooks.is_empty();
+        u32::from(is_new)
     }
 
     /// How many claims the state holds, live and over.

@@ -28,6 +28,8 @@ id!(/// A UUID chosen by the client: the same request, however often it is sent.
     RequestId(u128));
 id!(/// The first 16 bytes of the SHA-256 of a session token. The token itself is nowhere in the state.
     TokenDigest([u8; 16]));
+id!(/// A receiver of events; drawn at random.
+    WebhookId(u128));
 
 /// Where an item stands in the order of everything that happened: the log entry, and which of its items.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -79,6 +79,10 @@ pub enum Refusal {
     TooManyBlocks { max: u32 },
     // Sessions.
     SessionNotFound,
+    // The world outside.
+    AddressNotProven,
+    WebhookNotFound,
+    TooManyWebhooks { max: u32 },
 }
 
 impl Refusal {
@@ -101,7 +105,8 @@ impl Refusal {
             | Self::TooManyAtOnce { .. }
             | Self::TooFlexible { .. }
             | Self::SuspensionInvalid { .. }
-            | Self::PresenceNotProven => false,
+            | Self::PresenceNotProven
+            | Self::AddressNotProven => false,
             Self::UserNameTaken
             | Self::UserNotFound
             | Self::LastAdmin
@@ -143,7 +148,9 @@ impl Refusal {
             | Self::RecipientNotFound { .. }
             | Self::MessageNotFound
             | Self::TooManyBlocks { .. }
-            | Self::SessionNotFound => true,
+            | Self::SessionNotFound
+            | Self::WebhookNotFound
+            | Self::TooManyWebhooks { .. } => true,
         }
     }
 }

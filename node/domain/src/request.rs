@@ -7,10 +7,12 @@ use crate::account::{PasswordHash, Role, RoleName};
 use crate::calendar::Day;
 use crate::catalog::Draft;
 use crate::history::PseudonymSecret;
-use crate::id::{BranchId, ClaimId, Position, RequestId, TokenDigest, UserId, WaitId};
+use crate::id::{BranchId, ClaimId, Position, RequestId, TokenDigest, UserId, WaitId, WebhookId};
+use crate::mail::{MailCode, MailMark, MailWishes};
 use crate::presence::{PresenceSecret, Proof};
-use crate::text::{MessageText, Slug, Title, UserName};
+use crate::text::{MailAddress, MessageText, Slug, Title, UserName, WebhookUrl};
 use crate::time::{Interval, Timestamp};
+use crate::webhook::{WebhookMark, WebhookSecret};
 
 /// Where in the log, and when: what `apply` knows of an entry besides the request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -285,6 +287,32 @@ actions! {
     SetCalendarFeed {
         token: Option<TokenDigest>,
     },
+    /// The code was drawn at random at the edge, should the address have to be proven; none: no mail any more.
+    SetMail {
+        wanted: Option<(MailAddress, MailWishes)>,
+        code: MailCode,
+    },
+    ConfirmMail {
+        code: MailCode,
+    },
+    /// Id and secret were drawn at random at the edge.
+    AddWebhook {
+        webhook: WebhookId,
+        url: WebhookUrl,
+        secret: WebhookSecret,
+    },
+    RotateWebhookSecret {
+        webhook: WebhookId,
+        secret: WebhookSecret,
+    },
+    RemoveWebhook {
+        webhook: WebhookId,
+    },
+    /// By the leader: what has gone out into the world.
+    Sent {
+        mails: Vec<MailMark>,
+        webhooks: Vec<WebhookMark>,
+    },
 }
 
 impl Action {
@@ -298,7 +326,13 @@ impl Action {
             | Self::SetFollowed { .. }
             | Self::ChangePassword { .. }
             | Self::RevokeSession { .. }
-            | Self::SetCalendarFeed { .. } => 1,
+            | Self::SetCalendarFeed { .. }
+            | Self::SetMail { .. }
+            | Self::ConfirmMail { .. }
+            | Self::AddWebhook { .. }
+            | Self::RotateWebhookSecret { .. }
+            | Self::RemoveWebhook { .. }
+            | Self::Sent { .. } => 1,
             _ => 0,
         }
     }

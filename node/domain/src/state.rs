@@ -13,9 +13,10 @@ use crate::deadline::{Due, OUTAGE_US};
 use crate::effects::Effects;
 use crate::event::{Actor, Cause, Reason};
 use crate::history::History;
-use crate::id::{BranchId, TokenDigest, UserId};
+use crate::id::{BranchId, TokenDigest, UserId, WebhookId};
 use crate::import::KeptDay;
 use crate::inbox::Inbox;
+use crate::mail::Mails;
 use crate::outbox::Outbox;
 use crate::presence::PresenceKey;
 use crate::record::{Owner, Records};
@@ -24,6 +25,7 @@ use crate::reply::{Answer, Applied, Reply};
 use crate::request::{Action, At, Caller, Request};
 use crate::time::{Date, Interval, Timestamp};
 use crate::waitlist::Waitlist;
+use crate::webhook::Webhook;
 
 /// Cheap to clone: a clone is a view that later entries do not touch.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +49,8 @@ pub struct State {
     /// Whose calendar an address is. Invariant: follows from `reaches`.
     pub(crate) feeds: OrdMap<TokenDigest, UserId>,
     pub(crate) trail: Trail,
+    pub(crate) mails: Mails,
+    pub(crate) webhooks: OrdMap<WebhookId, Arc<Webhook>>,
 }
 
 impl State {
@@ -158,6 +162,11 @@ impl State {
             (Action::LetGo { recorded, before, claims }, Principal::System) => {
                 return self.let_go_of_claims(*recorded, *before, claims, fx);
             }
+            (Action::Sent { mails, webhooks }, Principal::System) => {
+                self.mails_sent(mails);
+                self.webhooks_told(webhooks);
+                return Ok(Reply::Done);
+            }
             (Action::SetPseudonymKey { secret }, Principal::System) => return Ok(self.set_pseudonym_key(secret, fx)),
             (Action::Register { name, password }, Principal::Anonymous) => return self.register(name, password, fx),
             (Action::StartSession { user, password, token }, Principal::Anonymous) => {
@@ -172,6 +181,7 @@ impl State {
             | Action::CreateFirstAdmin { .. }
             | Action::Projected { .. }
             | Action::LetGo { .. }
+            | Action::Sent { .. }
             | Action::Register { .. }
             | Action::StartSession { .. } => Err(Refusal::NotPermitted),
             Action::EndSession => {
@@ -232,6 +242,11 @@ impl State {
             }
             Action::RevokeSession { session } => self.revoke_session(by, *session, fx),
             Action::SetCalendarFeed { token } => self.set_calendar_feed(by, *token, fx),
+            Action::SetMail { wanted, code } => self.set_mail(by, wanted.as_ref(), *code, fx),
+            Action::ConfirmMail { code } => self.confirm_mail(by, *code, fx),
+            Action::AddWebhook { webhook, url, secret } => self.add_webhook(by, *webhook, url, secret, fx),
+            Action::RotateWebhookSecret { webhook, secret } => self.rotate_webhook_secret(by, *webhook, secret, fx),
+            Action::RemoveWebhook { webhook } => self.remove_webhook(by, *webhook, fx),
         }
     }
 }

@@ -91,7 +91,8 @@ impl Tally {
                 | Change::Block { .. }
                 | Change::ReachChanged { .. }
                 | Change::ClaimsLetGo { .. }
-                | Change::PseudonymKeySet => {}
+                | Change::PseudonymKeySet
+                | Change::Webhook { .. } => {}
             }
         }
     }

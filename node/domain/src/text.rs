@@ -13,6 +13,8 @@ pub const USER_NAME_BYTES_MAX: usize = 64;
 pub const SLUG_BYTES_MAX: usize = 63;
 /// Longest title or label in the catalogue.
 pub const TITLE_BYTES_MAX: usize = 200;
+/// Longest address of a mailbox, and of a receiver of events.
+pub const ADDRESS_BYTES_MAX: usize = 254;
 /// Longest message.
 pub const MESSAGE_BYTES_MAX: usize = 4096;
 
@@ -26,6 +28,10 @@ pub enum TextError {
     NotAUserName,
     #[error("an id has lower-case letters, digits and '-' only, and starts with a letter or digit")]
     NotASlug,
+    #[error("a mail address looks like amy@example.org")]
+    NotAMailAddress,
+    #[error("an address of a receiver looks like https://example.org/path: no user, password or fragment")]
+    NotAWebhookUrl,
     #[error("it has control characters")]
     ControlCharacter,
     #[error("it has characters that turn the direction of writing around")]
@@ -121,6 +127,42 @@ text!(
     |text| {
         length(text, MESSAGE_BYTES_MAX)?;
         printable(text, |c| matches!(c, '\n' | '\t'))
+    }
+);
+
+text!(
+    /// Where somebody's mail goes, in the plain form of ASCII that every mail server takes.
+    MailAddress,
+    |text| {
+        length(text, ADDRESS_BYTES_MAX)?;
+        let (local, domain) = text.rsplit_once('@').ok_or(TextError::NotAMailAddress)?;
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~.".contains(&b);
+        let is_local = (1..=64).contains(&local.len())
+            && local.bytes().all(allowed)
+            && !local.split('.').any(str::is_empty);
+        let is_label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        if is_local && domain.split('.').all(is_label) { Ok(()) } else { Err(TextError::NotAMailAddress) }
+    }
+);
+text!(
+    /// Where a program elsewhere is told of events.
+    WebhookUrl,
+    |text| {
+        length(text, ADDRESS_BYTES_MAX)?;
+        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        let rest = rest.ok_or(TextError::NotAWebhookUrl)?;
+        let authority = rest.split(['/', '?']).next().unwrap_or_default();
+        let is_plain = text.bytes().all(|b| b.is_ascii_graphic() && !b"\"<>\\^`{|}#".contains(&b));
+        if is_plain && !authority.is_empty() && !authority.contains('@') {
+            Ok(())
+        } else {
+            Err(TextError::NotAWebhookUrl)
+        }
     }
 );
 
@@ -221,6 +263,36 @@ mod tests {
         assert_eq!(MessageText::new("a\u{202E}b"), Err(TextError::BidiOverride));
         assert_eq!(MessageText::new("a\u{7}b"), Err(TextError::ControlCharacter));
         assert!(MessageText::new("line\n\tline ☕").is_ok());
+    }
+
+    #[test]
+    fn addresses_are_plain() {
+        for good in ["amy@example.org", "a.b+c@x", "x_y@mail.a-b.example"] {
+            assert!(MailAddress::new(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "amy",
+            "@x",
+            "a@",
+            "a..b@x.org",
+            "a@x..org",
+            "a@-x.org",
+            "a b@x.org",
+            "ä@x.org",
+            "a@b@c,d",
+            "a@x\r\nRCPT TO:<b@y>",
+        ] {
+            assert!(MailAddress::new(bad).is_err(), "{bad}");
+        }
+        for good in ["https://example.org", "http://10.0.0.1:8080/a?b=c", "https://[::1]/x"] {
+            assert!(WebhookUrl::new(good).is_ok(), "{good}");
+        }
+        for bad in
+            ["", "example.org", "ftp://x", "https://", "https:///x", "https://a:b@x/", "https://x/#f", "https://x/ y"]
+        {
+            assert!(WebhookUrl::new(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

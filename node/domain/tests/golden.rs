@@ -14,9 +14,12 @@ use carrel_domain::calendar::Day;
 use carrel_domain::claim::StateName;
 use carrel_domain::format::{SnapshotReader, decode, encode_at, snapshot};
 use carrel_domain::history::PseudonymSecret;
-use carrel_domain::id::{AreaId, BranchId, ClaimId, Position, RequestId, SeatId, TokenDigest, UserId, WaitId};
+use carrel_domain::id::{
+    AreaId, BranchId, ClaimId, Position, RequestId, SeatId, TokenDigest, UserId, WaitId, WebhookId,
+};
 use carrel_domain::inbox::Stream;
 use carrel_domain::invariants;
+use carrel_domain::mail::{MailCode, MailMark, MailSent, MailWishes};
 use carrel_domain::presence::{PresenceSecret, Proof};
 use carrel_domain::refusal::Refusal;
 use carrel_domain::reply::{Answer, Reply};
@@ -25,8 +28,9 @@ use carrel_domain::request::{
     Wish,
 };
 use carrel_domain::state::State;
-use carrel_domain::text::{MessageText, UserName};
+use carrel_domain::text::{MailAddress, MessageText, UserName, WebhookUrl};
 use carrel_domain::time::{DAY_US, Date, Interval, MINUTE_US, SECOND_US, Timestamp};
+use carrel_domain::webhook::{WebhookMark, WebhookSecret};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -175,7 +179,7 @@ fn requests() -> Vec<(String, Request)> {
             Action::JoinWaitlist { need: Need { place: Place::Branch { .. }, .. }, .. } => "-branch",
             Action::Reserve { wish: Wish { behalf: Some(_), .. } } => "-for-somebody",
             Action::Announce { audience: Audience::Role(_), .. } => "-to-a-role",
-            Action::SetCalendarFeed { token: None } => "-to-none",
+            Action::SetCalendarFeed { token: None } | Action::SetMail { wanted: None, .. } => "-to-none",
             _ => "",
         };
         let (caller, retry) = match action.name() {
@@ -185,6 +189,7 @@ fn requests() -> Vec<(String, Request)> {
             | ActionName::SetPresenceKey
             | ActionName::Projected
             | ActionName::LetGo
+            | ActionName::Sent
             | ActionName::SetPseudonymKey => (Caller::System, None),
             ActionName::Register => (Caller::Anonymous, Some(retry)),
             ActionName::StartSession => (Caller::Anonymous, None),
@@ -213,6 +218,10 @@ fn actions() -> Vec<Action> {
     let claim = ClaimId(300);
     let text = MessageText::new("see you at ten ☕").expect("a text");
     let (words, phc) = (text.clone(), password.clone());
+    let address = MailAddress::new("amy@example.org").expect("an address");
+    let wishes = MailWishes { notices: true, messages: false, announcements: true };
+    let url = WebhookUrl::new("https://example.org/carrel").expect("an address");
+    let sent = Position { index: 4_711, ordinal: 3 };
     let midnight = BERLIN.midnight(library::date(2026, 3, 9));
     let hours = |from: i64, to: i64| {
         let at = |hour: i64| midnight.plus_us(hour * 60 * MINUTE_US);
@@ -303,6 +312,19 @@ fn actions() -> Vec<Action> {
         Action::RevokeSession { session: TokenDigest([9; 16]) },
         Action::SetCalendarFeed { token: Some(TokenDigest([8; 16])) },
         Action::SetCalendarFeed { token: None },
+        Action::SetMail { wanted: Some((address, wishes)), code: MailCode(0x0fed_cba9_8765_4321) },
+        Action::SetMail { wanted: None, code: MailCode(1) },
+        Action::ConfirmMail { code: MailCode(0x0fed_cba9_8765_4321) },
+        Action::AddWebhook { webhook: WebhookId(7), url, secret: WebhookSecret([3; 32]) },
+        Action::RotateWebhookSecret { webhook: WebhookId(7), secret: WebhookSecret([4; 32]) },
+        Action::RemoveWebhook { webhook: WebhookId(7) },
+        Action::Sent {
+            mails: vec![
+                MailMark { user: UserId(300), sent: MailSent::Code { asked: 4_711 } },
+                MailMark { user: UserId(2), sent: MailSent::Through { position: sent, is_given_up: true } },
+            ],
+            webhooks: vec![WebhookMark { webhook: WebhookId(7), through: sent, given_up: 2 }],
+        },
     ]
 }
 
@@ -396,6 +418,9 @@ fn refusals() -> Vec<Refusal> {
         R::TooFlexible { max_starts: 48 },
         R::TooManyBlocks { max: 200 },
         R::SessionNotFound,
+        R::AddressNotProven,
+        R::WebhookNotFound,
+        R::TooManyWebhooks { max: 16 },
     ]
 }
 

@@ -19,6 +19,7 @@ mod inbox;
 mod json;
 mod messages;
 mod names;
+mod outward;
 mod own;
 mod pages;
 mod projection;
@@ -139,6 +140,8 @@ enum Command {
     #[command(flatten)]
     Own(own::Command),
     #[command(flatten)]
+    Outward(outward::Command),
+    #[command(flatten)]
     Audit(audit::Command),
     #[command(flatten)]
     Catalog(catalog::Command),
@@ -202,6 +205,7 @@ fn dispatch(globals: Globals, command: Command) -> Result<ExitCode, Failure> {
         Command::Accounts(command) => client(globals, async |context| accounts::run(context, command).await)?,
         Command::Chat(command) => client(globals, async |context| chat::run(context, command).await)?,
         Command::Own(command) => client(globals, async |context| own::run(context, command).await)?,
+        Command::Outward(command) => client(globals, async |context| outward::run(context, command).await)?,
         Command::Audit(command) => client(globals, async |context| audit::run(context, command).await)?,
         Command::Catalog(command) => client(globals, async |context| catalog::run(context, command).await)?,
         Command::Cluster(command) => client(globals, async |context| cluster::run(context, command).await)?,
@@ -326,6 +330,14 @@ mod tests {
             "users waive amy 17 --reason lift",
             "users needs-accessible amy yes",
             "my-data",
+            "mail",
+            "mail amy@example.org --no-messages",
+            "mail confirm K7MQ-2QPX-9F3T",
+            "mail none",
+            "webhooks list",
+            "webhooks add https://example.org/carrel",
+            "webhooks rotate 67e5504410b1426f9247bb680e5fe0c8",
+            "webhooks remove 67e5504410b1426f9247bb680e5fe0c8",
             "waitlist join --branch main --from 10:00 --to 18:00 --stay 120",
             "reservations",
             "reservations --state confirmed --upcoming",

@@ -9,6 +9,7 @@ use carrel_domain::request::SeatName;
 use carrel_domain::strike::StrikeCause;
 use carrel_domain::time::Timestamp;
 use carrel_domain::waitlist::WaitState;
+use carrel_domain::webhook::WebhookChange;
 use carrel_proto::v1;
 use carrel_proto::v1::audit_event::Change;
 
@@ -43,6 +44,7 @@ pub fn event(view: &AuditView) -> v1::AuditEvent {
             What::PresenceKey { .. } => "presenceKey".to_owned(),
             What::LetGo { .. } => "history".to_owned(),
             What::PseudonymKey => "pseudonymKey".to_owned(),
+            What::Webhook { webhook, .. } => names::webhook(*webhook),
         },
         changes: changes(what, seats),
         user,
@@ -91,6 +93,11 @@ fn changes(what: &What, seats: &(Option<SeatName>, Option<SeatName>)) -> Vec<Cha
         }
         What::AccountDeleted => vec![("account", (Some("KEPT".to_owned()), Some("DELETED".to_owned())))],
         What::Catalog { revision } => vec![("revision", (None, Some(revision.to_string())))],
+        What::Webhook { webhook: _, change } => match change {
+            WebhookChange::Added => vec![("webhook", (None, Some("ADDED".to_owned())))],
+            WebhookChange::SecretChanged => vec![("secret", (None, Some("CHANGED".to_owned())))],
+            WebhookChange::Removed => vec![("webhook", (Some("KEPT".to_owned()), Some("REMOVED".to_owned())))],
+        },
         What::PresenceKey { revision } => vec![("revision", (None, Some(revision.to_string())))],
         What::LetGo { count } => vec![("reservations", (None, Some(count.to_string())))],
         What::PseudonymKey => vec![("drawn", (None, Some("true".to_owned())))],
@@ -105,7 +112,9 @@ fn changes(what: &What, seats: &(Option<SeatName>, Option<SeatName>)) -> Vec<Cha
         .collect()
 }
 
-fn state(state: ClaimState) -> String {
+/// "CHECKED_IN"
+#[must_use]
+pub fn state(state: ClaimState) -> String {
     reply::state(state.name()).as_str_name().trim_start_matches("STATE_").to_owned()
 }
 
@@ -124,7 +133,9 @@ fn deadline(state: ClaimState) -> Option<Timestamp> {
     }
 }
 
-fn waiting(state: WaitState) -> &'static str {
+/// "OFFERED"
+#[must_use]
+pub fn waiting(state: WaitState) -> &'static str {
     match state {
         WaitState::Waiting => "WAITING",
         WaitState::Offered { .. } => "OFFERED",

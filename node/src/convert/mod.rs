@@ -5,6 +5,7 @@ pub mod policy;
 pub mod invalid;
 pub mod names;
 pub mod presence_code;
+pub mod mail_code;
 pub mod refusal;
 pub mod reply;
 pub mod reports;

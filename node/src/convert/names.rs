@@ -1,6 +1,6 @@
 //! Resource names: "branches/main/seats/r-101", "reservations/17", "users/amy".
 
-use carrel_domain::id::{ClaimId, Position, TokenDigest, UserId, WaitId};
+use carrel_domain::id::{ClaimId, Position, TokenDigest, UserId, WaitId, WebhookId};
 use carrel_domain::request::SeatName;
 use carrel_domain::text::{Slug, TextError, UserName};
 
@@ -53,6 +53,10 @@ pub fn session(token: TokenDigest) -> String {
     token.0.iter().fold("sessions/".to_owned(), |name, byte| format!("{name}{byte:02x}"))
 }
 
+pub fn webhook(id: WebhookId) -> String {
+    format!("webhooks/{:032x}", id.0)
+}
+
 /// In place of a name to whoever is not to see names.
 pub fn person(id: UserId) -> String {
     format!("people/{}", id.0)
@@ -75,6 +79,19 @@ pub fn parse_session(field: &str, name: &str) -> Result<TokenDigest, Invalid> {
     match parts(name).as_slice() {
         ["sessions", digits] if let Some(token) = digest(digits) => Ok(token),
         _ => Err(not_a(field, name, "a session", "sessions/00112233445566778899aabbccddeeff")),
+    }
+}
+
+pub fn parse_webhook(field: &str, name: &str) -> Result<WebhookId, Invalid> {
+    let is_hex = |digits: &str| digits.len() == 32 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    match parts(name).as_slice() {
+        ["webhooks", digits]
+            if is_hex(digits)
+                && let Ok(id) = u128::from_str_radix(digits, 16) =>
+        {
+            Ok(WebhookId(id))
+        }
+        _ => Err(not_a(field, name, "a webhook", "webhooks/67e5504410b1426f9247bb680e5fe0c8")),
     }
 }
 
@@ -160,6 +177,8 @@ fn about(field: &str, text: &str, problem: TextError) -> Invalid {
         TextError::TooLong { .. }
         | TextError::NotAUserName
         | TextError::NotASlug
+        | TextError::NotAMailAddress
+        | TextError::NotAWebhookUrl
         | TextError::ControlCharacter
         | TextError::BidiOverride => Invalid::field(field, format_args!("{}: {problem}", shown(text))),
     }

@@ -12,7 +12,7 @@ use sha2::Sha256;
 use crate::convert::invalid::Invalid;
 
 /// Without I, L, O and U.
-const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+pub(super) const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const CHARS: usize = 6;
 /// Longer than a code with a hyphen and some spaces.
 const TYPED_BYTES_MAX: usize = 32;
@@ -73,13 +73,17 @@ fn read(typed: &str) -> Option<[u8; CHARS]> {
     if typed.len() > TYPED_BYTES_MAX {
         return None;
     }
+    letters(typed)?.try_into().ok()
+}
+
+/// Without what people put between them.
+pub(super) fn letters(typed: &str) -> Option<Vec<u8>> {
     let meant = |byte: u8| match byte.to_ascii_uppercase() {
         b'O' => b'0',
         b'I' | b'L' => b'1',
         other => other,
     };
     let letters: Vec<u8> = typed.bytes().filter(|byte| !matches!(byte, b'-' | b' ')).map(meant).collect();
-    let letters: [u8; CHARS] = letters.try_into().ok()?;
     letters.iter().all(|letter| ALPHABET.contains(letter)).then_some(letters)
 }
 

@@ -481,6 +481,19 @@ fn explained(refusal: Refusal) -> No {
         Refusal::SessionNotFound => {
             No::new(NotFound, "SESSION_NOT_FOUND", "you have no such session: it has ended, or never was")
         }
+        Refusal::AddressNotProven => No::new(
+            FailedPrecondition,
+            "ADDRESS_NOT_PROVEN",
+            "this is not the newest code that was sent to your address, or it is a day old: ask for another",
+        ),
+        Refusal::WebhookNotFound => No::new(NotFound, "WEBHOOK_NOT_FOUND", "there is no such webhook"),
+        Refusal::TooManyWebhooks { max } => No::new(
+            ResourceExhausted,
+            QUOTA_EXCEEDED,
+            format!("there are {max} webhooks, the most at once: delete one of them first"),
+        )
+        .with("rule", "max_webhooks")
+        .with("max", max),
     }
 }
 

@@ -6,6 +6,7 @@ use carrel_domain::account::{Role, Strike};
 use carrel_domain::claim::{Origin, StateName};
 use carrel_domain::explain::Alternative;
 use carrel_domain::id::{Position, TokenDigest};
+use carrel_domain::mail::{AddressProof, Mail, MailWishes};
 use carrel_domain::query::{
     AreaView, BranchView, ClaimView, ConversationView, Export, ItemSubject, ItemView, MessageView, SeatTimetable,
     SeatView, SessionView, UserView, WaitView,
@@ -279,6 +280,23 @@ pub fn strike(strike: &Strike) -> v1::Strike {
     }
 }
 
+/// How somebody is told by e-mail.
+#[must_use]
+pub fn mail_delivery(mail: Option<&Mail>) -> v1::MailDelivery {
+    let Some((mail, delivery)) = mail.and_then(|mail| Some((mail, mail.delivery.as_ref()?))) else {
+        return v1::MailDelivery::default();
+    };
+    let MailWishes { notices, messages, announcements } = delivery.wishes;
+    v1::MailDelivery {
+        address: delivery.address.to_string(),
+        notices,
+        messages,
+        announcements,
+        confirmed: delivery.proof == AddressProof::Given,
+        given_up_count: count(mail.given_up_count),
+    }
+}
+
 /// Everything about a person, as they are told it.
 #[must_use]
 pub fn export(export: &Export, lineage: u32) -> v1::ExportMyDataResponse {
@@ -295,6 +313,7 @@ pub fn export(export: &Export, lineage: u32) -> v1::ExportMyDataResponse {
         blocks,
         follows,
         has_calendar_feed,
+        mail,
         audit,
     } = export;
     v1::ExportMyDataResponse {
@@ -310,6 +329,7 @@ pub fn export(export: &Export, lineage: u32) -> v1::ExportMyDataResponse {
         followed_branches: follows.iter().map(names::branch).collect(),
         has_calendar_feed: *has_calendar_feed,
         audit_events: audit.iter().map(audit::event).collect(),
+        mail_address: mail_delivery(mail.as_ref()).address,
     }
 }
 

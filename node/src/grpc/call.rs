@@ -141,6 +141,9 @@ mutations! {
     BlockUserRequest "carrel.v1.MessageService/BlockUser";
     UnblockUserRequest "carrel.v1.MessageService/UnblockUser";
     ReportMessageRequest "carrel.v1.MessageService/ReportMessage";
+    UpdateMailDeliveryRequest "carrel.v1.InboxService/UpdateMailDelivery";
+    ConfirmMailAddressRequest "carrel.v1.InboxService/ConfirmMailAddress" secret code;
+    DeleteWebhookRequest "carrel.v1.IntegrationService/DeleteWebhook";
     RevokeSessionRequest "carrel.v1.AuthService/RevokeSession";
     UpdateNotificationPreferencesRequest "carrel.v1.InboxService/UpdateNotificationPreferences";
     RevokeCalendarFeedRequest "carrel.v1.CalendarService/RevokeCalendarFeed";

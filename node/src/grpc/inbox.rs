@@ -1,18 +1,21 @@
 //! One list of everything that happened to a person.
 
 use carrel_domain::id::{Position, UserId};
+use carrel_domain::request::Action;
 use carrel_domain::state::State;
 use carrel_proto::v1::inbox_service_server::InboxService;
 use carrel_proto::v1::{
-    AdvanceReadCursorRequest, AdvanceReadCursorResponse, GetNotificationPreferencesRequest,
+    AdvanceReadCursorRequest, AdvanceReadCursorResponse, ConfirmMailAddressRequest, ConfirmMailAddressResponse,
+    GetMailDeliveryRequest, GetMailDeliveryResponse, GetNotificationPreferencesRequest,
     GetNotificationPreferencesResponse, ListInboxRequest, ListInboxResponse, NotificationPreferences,
-    UpdateNotificationPreferencesRequest, UpdateNotificationPreferencesResponse, WatchInboxRequest,
+    UpdateMailDeliveryRequest, UpdateMailDeliveryResponse, UpdateNotificationPreferencesRequest,
+    UpdateNotificationPreferencesResponse, WatchInboxRequest,
 };
 use tonic::{Request, Response, Status};
 
-use crate::convert::refusal::{items_let_go, resume_token_expired, to_status};
+use crate::convert::refusal::{items_let_go, out_of_order, resume_token_expired, to_status};
 use crate::convert::token::ResumeToken;
-use crate::convert::{names, reply, request};
+use crate::convert::{mail_code, names, reply, request};
 use crate::grpc::call::Call;
 use crate::grpc::front::Front;
 use crate::grpc::library::Library;
@@ -92,6 +95,35 @@ impl<L: Library> InboxService for Inbox<L> {
         let call = Call::of_session(request)?;
         let done = self.front.write(&call, request::update_notification_preferences(&call.message)?).await?;
         Ok(Response::new(UpdateNotificationPreferencesResponse { commit: done.commit }))
+    }
+
+    async fn get_mail_delivery(
+        &self,
+        request: Request<GetMailDeliveryRequest>,
+    ) -> Result<Response<GetMailDeliveryResponse>, Status> {
+        let session = session::named_by(request.metadata())?;
+        let (view, user) = self.front.read_as(session, request.into_inner().read).await?;
+        Ok(Response::new(GetMailDeliveryResponse { delivery: Some(reply::mail_delivery(view.mail_of(user))) }))
+    }
+
+    async fn update_mail_delivery(
+        &self,
+        request: Request<UpdateMailDeliveryRequest>,
+    ) -> Result<Response<UpdateMailDeliveryResponse>, Status> {
+        let call = Call::of_session(request)?;
+        let code = mail_code::draw().map_err(|_| out_of_order())?;
+        let done = self.front.write(&call, request::update_mail_delivery(&call.message, code)?).await?;
+        Ok(Response::new(UpdateMailDeliveryResponse { commit: done.commit }))
+    }
+
+    async fn confirm_mail_address(
+        &self,
+        request: Request<ConfirmMailAddressRequest>,
+    ) -> Result<Response<ConfirmMailAddressResponse>, Status> {
+        let code = mail_code::read("code", &request.get_ref().code)?;
+        let call = Call::of_session(request)?;
+        let done = self.front.write(&call, Action::ConfirmMail { code }).await?;
+        Ok(Response::new(ConfirmMailAddressResponse { commit: done.commit }))
     }
 
     async fn advance_read_cursor(

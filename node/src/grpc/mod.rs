@@ -23,6 +23,7 @@ pub mod messages;
 pub mod reports;
 pub mod audit;
 pub mod calendars;
+pub mod webhooks;
 pub mod cluster;
 pub mod projection;
 mod cluster_watch;

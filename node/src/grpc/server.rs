@@ -12,6 +12,7 @@ use carrel_proto::v1::auth_service_server::AuthServiceServer;
 use carrel_proto::v1::calendar_service_server::CalendarServiceServer;
 use carrel_proto::v1::catalog_service_server::CatalogServiceServer;
 use carrel_proto::v1::inbox_service_server::InboxServiceServer;
+use carrel_proto::v1::integration_service_server::IntegrationServiceServer;
 use carrel_proto::v1::message_service_server::MessageServiceServer;
 use carrel_proto::v1::report_service_server::ReportServiceServer;
 use carrel_proto::v1::reservation_service_server::ReservationServiceServer;
@@ -48,6 +49,7 @@ use crate::grpc::seats::Seats;
 use crate::grpc::users::Users;
 use crate::grpc::waitlist::Waitlist;
 use crate::grpc::watch::Patience;
+use crate::grpc::webhooks::Webhooks;
 use crate::page::{self, ClusterSource};
 
 /// For calls under way when the node goes; streams end by themselves at once.
@@ -102,6 +104,7 @@ impl ClientPort {
             .with(small!(ReportServiceServer, Reports(front.clone())))
             .with(small!(AuditServiceServer, Audit(front.clone())))
             .with(small!(CalendarServiceServer, Calendars(front.clone())))
+            .with(small!(IntegrationServiceServer, Webhooks(front.clone())))
     }
 
     /// With one more service.

@@ -139,6 +139,10 @@ metrics! {
     WAITS Gauge "carrel_waits" ["branch"] "People in line, those with an offer included."
     STATE_OBJECTS Gauge "carrel_state_objects" ["kind"] "What the state holds, by kind."
 
+    // Out to the world.
+    DELIVERIES Counter "carrel_deliveries_total" ["channel" "outcome"]
+        "Attempts to send mails and events out into the world, by what became of them: sent, failed or given_up."
+
     // The relational record; of a node that does not lead, gauges are 0: the leader's say how it is.
     PROJECTION_FOLLOWING Gauge "carrel_projection_following" [] "1 while this node leads and writes to Postgres, else 0."
     PROJECTION_TROUBLE Gauge "carrel_projection_trouble" ["reason"]

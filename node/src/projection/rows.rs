@@ -117,6 +117,7 @@ impl Changes {
             | Change::ItemRemoved { stream: Stream::User(_), .. }
             | Change::Block { .. }
             | Change::ReachChanged { .. }
+            | Change::Webhook { .. }
             | Change::CalendarFilled { .. }
             | Change::PresenceKeySet { .. }
             // What they were stays where it is.
@@ -355,6 +356,10 @@ impl Place<'_> {
             // Of whom is nobody's business.
             Change::Block { user, other: _, is_blocked } => ("BLOCK", user.0, json!({ "blocked": is_blocked })),
             Change::ReachChanged { user } => ("REACH", user.0, json!({})),
+            // Its id is wider than the column.
+            Change::Webhook { webhook, change } => {
+                ("WEBHOOK", 0, json!({ "webhook": format!("{:032x}", webhook.0), "change": format!("{change:?}") }))
+            }
             Change::Claim { before: _, after } => ("CLAIM", after.id.0, json!({})),
         };
         let state = match change {

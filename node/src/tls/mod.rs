@@ -13,12 +13,14 @@ mod certificate;
 mod dial;
 mod files;
 mod incoming;
+mod outside;
 mod roles;
 
 pub use certificate::{Certificate, KeysInUse};
 pub use dial::Dialler;
 pub use files::choose_cryptography;
 pub use incoming::{Connection, Gate, incoming};
+pub use outside::Outside;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -234,6 +234,13 @@ fn questions() -> Vec<(&'static str, Vec<u8>)> {
         "AuditService/ListAuditEvents" ListAuditEventsRequest {};
         "AuditService/ListAuditEvents" ListAuditEventsRequest { user: amy() };
         "AuditService/ListAuditEvents" ListAuditEventsRequest { reservation: name() };
+        "InboxService/GetMailDelivery" GetMailDeliveryRequest {};
+        "InboxService/UpdateMailDelivery" UpdateMailDeliveryRequest { delivery: Some(v1::MailDelivery::default()) };
+        "InboxService/ConfirmMailAddress" ConfirmMailAddressRequest { code: "K7MQ-2QPX-9F3T".into() };
+        "IntegrationService/ListWebhooks" ListWebhooksRequest {};
+        "IntegrationService/CreateWebhook" CreateWebhookRequest { url: "https://example.org/".into() };
+        "IntegrationService/RotateWebhookSecret" RotateWebhookSecretRequest { name: format!("webhooks/{:032x}", 7) };
+        "IntegrationService/DeleteWebhook" DeleteWebhookRequest { name: format!("webhooks/{:032x}", 7) };
         "CalendarService/CreateCalendarFeed" CreateCalendarFeedRequest {};
         "CalendarService/RevokeCalendarFeed" RevokeCalendarFeedRequest {};
         "AuthService/Logout" LogoutRequest {};

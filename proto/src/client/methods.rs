@@ -9,6 +9,7 @@ use crate::v1::auth_service_client::AuthServiceClient;
 use crate::v1::calendar_service_client::CalendarServiceClient;
 use crate::v1::catalog_service_client::CatalogServiceClient;
 use crate::v1::inbox_service_client::InboxServiceClient;
+use crate::v1::integration_service_client::IntegrationServiceClient;
 use crate::v1::message_service_client::MessageServiceClient;
 use crate::v1::report_service_client::ReportServiceClient;
 use crate::v1::reservation_service_client::ReservationServiceClient;
@@ -100,6 +101,9 @@ methods! {
     InboxServiceClient {
         list_inbox(v1::ListInboxRequest) -> v1::ListInboxResponse;
         advance_read_cursor(v1::AdvanceReadCursorRequest) -> v1::AdvanceReadCursorResponse;
+        get_mail_delivery(v1::GetMailDeliveryRequest) -> v1::GetMailDeliveryResponse;
+        update_mail_delivery(v1::UpdateMailDeliveryRequest) -> v1::UpdateMailDeliveryResponse;
+        confirm_mail_address(v1::ConfirmMailAddressRequest) -> v1::ConfirmMailAddressResponse;
         get_notification_preferences(v1::GetNotificationPreferencesRequest) -> v1::GetNotificationPreferencesResponse;
         update_notification_preferences(v1::UpdateNotificationPreferencesRequest) -> v1::UpdateNotificationPreferencesResponse;
     }
@@ -109,6 +113,12 @@ methods! {
     CalendarServiceClient {
         create_calendar_feed(v1::CreateCalendarFeedRequest) -> v1::CreateCalendarFeedResponse;
         revoke_calendar_feed(v1::RevokeCalendarFeedRequest) -> v1::RevokeCalendarFeedResponse;
+    }
+    IntegrationServiceClient {
+        list_webhooks(v1::ListWebhooksRequest) -> v1::ListWebhooksResponse;
+        create_webhook(v1::CreateWebhookRequest) -> v1::CreateWebhookResponse;
+        rotate_webhook_secret(v1::RotateWebhookSecretRequest) -> v1::RotateWebhookSecretResponse;
+        delete_webhook(v1::DeleteWebhookRequest) -> v1::DeleteWebhookResponse;
     }
     MessageServiceClient {
         send_message(v1::SendMessageRequest) -> v1::SendMessageResponse;

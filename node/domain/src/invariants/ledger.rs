@@ -43,7 +43,8 @@ impl Ledger {
                 | Change::Block { .. }
                 | Change::ReachChanged { .. }
                 | Change::ClaimsLetGo { .. }
-                | Change::PseudonymKeySet => true,
+                | Change::PseudonymKeySet
+                | Change::Webhook { .. } => true,
             };
             if !fits {
                 self.wrong.push(format!("{change:?}, for {cause:?}, does not follow from what was told before"));

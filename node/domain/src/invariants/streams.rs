@@ -40,6 +40,13 @@ pub(super) fn streams_are_counted(state: &State, found: &mut Vec<String>) {
     }
     let strangers = state.reaches.keys().filter(|user| state.accounts.user(**user).is_none());
     found.extend(strangers.map(|user| format!("{user:?} is gone and follows something")));
+    let strangers = state.mails.all.keys().filter(|user| state.accounts.user(**user).is_none());
+    found.extend(strangers.map(|user| format!("{user:?} is gone and wants mail")));
+    let now = Position::end_of(state.at.index);
+    let mails = state.mails.all.values().map(|mail| mail.through);
+    if mails.chain(state.webhooks.values().map(|webhook| webhook.through)).any(|through| through > now) {
+        found.push("somebody was told the future".to_owned());
+    }
     for user in state.accounts.users.iter().flatten() {
         if user.item_count != of(Stream::User(user.id)) {
             found.push(format!("{:?} has {} items, not {}", user.id, user.item_count, of(Stream::User(user.id))));

@@ -142,7 +142,8 @@ impl State {
                 | What::Catalog { .. }
                 | What::PresenceKey { .. }
                 | What::LetGo { .. }
-                | What::PseudonymKey => false,
+                | What::PseudonymKey
+                | What::Webhook { .. } => false,
             },
             Role::Patron | Role::Kiosk => false,
         }

@@ -3,6 +3,7 @@
 use crate::account::{SESSION_DAYS, Session, Strike};
 use crate::claim::Claim;
 use crate::id::{Position, TokenDigest, UserId};
+use crate::mail::Mail;
 use crate::query::{AuditSearch, AuditView, ClaimView, ItemView, MessageView, UserView, WaitView};
 use crate::refusal::Refusal;
 use crate::state::State;
@@ -26,6 +27,7 @@ pub struct Export {
     /// Branches whose announcements they hear.
     pub follows: Vec<Slug>,
     pub has_calendar_feed: bool,
+    pub mail: Option<Mail>,
     /// What is remembered of changes that concern them, as they are told it; the newest of as many as a page has.
     pub audit: Vec<AuditView>,
 }
@@ -77,6 +79,7 @@ impl State {
             blocks: self.blocks(viewer),
             follows: self.followed(viewer),
             has_calendar_feed: self.has_calendar_feed(viewer),
+            mail: self.mail_of(viewer).cloned(),
             audit: self.audit(viewer, &own_audit)?.entries,
         })
     }

@@ -294,7 +294,7 @@ impl State {
         }
     }
 
-    fn item_view(&self, position: Position, item: &Item, is_unread: bool) -> ItemView {
+    pub(crate) fn item_view(&self, position: Position, item: &Item, is_unread: bool) -> ItemView {
         let subject = match &item.kind {
             ItemKind::Message { sender, text, .. } => {
                 ItemSubject::Message { sender: self.name_of(*sender), text: text.clone() }

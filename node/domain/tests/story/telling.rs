@@ -143,7 +143,8 @@ impl Story {
                 | Change::Block { .. }
                 | Change::ReachChanged { .. }
                 | Change::ClaimsLetGo { .. }
-                | Change::PseudonymKeySet => {}
+                | Change::PseudonymKeySet
+                | Change::Webhook { .. } => {}
             }
         }
         told.join(", ")

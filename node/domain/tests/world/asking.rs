@@ -4,10 +4,13 @@ use carrel_domain::account::{Role, RoleName};
 use carrel_domain::catalog::Draft;
 use carrel_domain::claim::Claim;
 use carrel_domain::history::PseudonymSecret;
-use carrel_domain::id::{ClaimId, Position, SeatId, TokenDigest, WaitId};
+use carrel_domain::id::{ClaimId, Position, SeatId, TokenDigest, WaitId, WebhookId};
+use carrel_domain::mail::{MailCode, MailWishes};
 use carrel_domain::presence::{self, PresenceSecret, Proof};
 use carrel_domain::request::{Action, Audience, Behalf, Caller, Closing, GroupSeat, Need, Request, Wish};
+use carrel_domain::text::{MailAddress, WebhookUrl};
 use carrel_domain::time::{DAY_US, Interval, MINUTE_US, SECOND_US, Timestamp};
+use carrel_domain::webhook::{WebhookMark, WebhookSecret};
 
 use crate::library::{self, slug, title};
 
@@ -177,6 +180,33 @@ impl World {
                 let own = user.map(|user| self.state.sessions(user)).unwrap_or_default();
                 let session = own.iter().rev().nth(*back).map_or(TokenDigest([0; 16]), |view| view.session);
                 Action::RevokeSession { session }
+            }
+            Act::Mail(byte) => {
+                let wishes = MailWishes { notices: byte % 2 == 0, messages: byte % 3 > 0, announcements: byte % 5 > 0 };
+                let address = MailAddress::new(&format!("a{}@example.org", byte % 4)).expect("an address");
+                Action::SetMail {
+                    wanted: (*byte > 0).then_some((address, wishes)),
+                    code: MailCode(u64::from(byte % 2)),
+                }
+            }
+            Act::ProveMail(code) => Action::ConfirmMail { code: MailCode(u64::from(*code)) },
+            Act::Sent(which, is_given_up) => {
+                let due = self.state.mail_readers().filter_map(|user| Some((user, self.state.mail_due(user, None)?)));
+                let mails = due.map(|(user, due)| due.mark(user, *is_given_up)).skip(*which).collect();
+                let webhooks = self.state.webhooks().filter_map(|(webhook, of)| {
+                    let through = self.state.webhook_event_after(of.through).ok()?.position;
+                    Some(WebhookMark { webhook, through, given_up: u32::from(*is_given_up) })
+                });
+                return Some(Request::system(Action::Sent { mails, webhooks: webhooks.collect() }));
+            }
+            Act::Hook(byte) => {
+                let (webhook, secret) = (WebhookId(u128::from(byte / 9)), WebhookSecret([*byte; 32]));
+                let url = WebhookUrl::new("https://example.org/carrel").expect("an address");
+                match byte % 3 {
+                    0 => Action::RemoveWebhook { webhook },
+                    1 => Action::RotateWebhookSecret { webhook, secret },
+                    _ => Action::AddWebhook { webhook, url, secret },
+                }
             }
             Act::Feed(byte) => Action::SetCalendarFeed { token: (*byte > 0).then_some(TokenDigest([*byte; 16])) },
         };

@@ -98,6 +98,11 @@ pub enum Act {
     ChangePassword,
     Revoke(usize),
     Feed(u8),
+    Mail(u8),
+    ProveMail(u8),
+    /// All but so many of what is due.
+    Sent(usize, bool),
+    Hook(u8),
 }
 
 /// Half hours from the slot now running on, or nonsense.
@@ -169,6 +174,10 @@ pub fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::ChangePassword),
         1 => (0..3usize).prop_map(Act::Revoke),
         1 => (0..4u8).prop_map(Act::Feed),
+        1 => (0..12u8).prop_map(Act::Mail),
+        1 => (0..3u8).prop_map(Act::ProveMail),
+        2 => (0..3usize, any::<bool>()).prop_map(|(which, is_given_up)| Act::Sent(which, is_given_up)),
+        4 => (0..12u8).prop_map(Act::Hook),
     ]
 }
 

@@ -3,8 +3,9 @@
 use carrel_domain::account::RoleName;
 use carrel_domain::catalog::BRANCHES_MAX;
 use carrel_domain::inbox::RECIPIENTS_MAX;
+use carrel_domain::mail::{MailCode, MailWishes};
 use carrel_domain::request::{Action, Audience};
-use carrel_domain::text::{MessageText, UserName};
+use carrel_domain::text::{MailAddress, MessageText, UserName};
 use carrel_proto::v1;
 
 use crate::convert::invalid::{Fields, Invalid};
@@ -77,6 +78,20 @@ pub fn update_notification_preferences(request: &v1::UpdateNotificationPreferenc
     let of = |(index, name): (usize, &String)| names::parse_branch(&format!("{FIELD}[{index}]"), name);
     let branches = followed_branches.iter().enumerate().map(of).collect::<Result<_, _>>()?;
     Ok(Action::SetFollowed { branches })
+}
+
+/// What somebody is told by e-mail. The code is for an address that has to be proven.
+pub fn update_mail_delivery(request: &v1::UpdateMailDeliveryRequest, code: MailCode) -> Result<Action, Invalid> {
+    let v1::UpdateMailDeliveryRequest { request_id: _, delivery } = request;
+    let missing = || Invalid::field("delivery", "it is missing: without an address, no mail is sent");
+    let v1::MailDelivery { address, notices, messages, announcements, confirmed: _, given_up_count: _ } =
+        delivery.as_ref().ok_or_else(missing)?;
+    if address.is_empty() {
+        return Ok(Action::SetMail { wanted: None, code });
+    }
+    let address = MailAddress::new(address).map_err(|problem| Invalid::field("delivery.address", problem))?;
+    let (notices, messages, announcements) = (*notices, *messages, *announcements);
+    Ok(Action::SetMail { wanted: Some((address, MailWishes { notices, messages, announcements })), code })
 }
 
 fn message_text(text: &str) -> Result<MessageText, Invalid> {

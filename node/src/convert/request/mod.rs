@@ -12,7 +12,7 @@ pub use accounts::{
 };
 pub use messages::{
     With, block_user, broadcast, delete_message, list_messages, report_message, send_message, unblock_user,
-    update_notification_preferences,
+    update_mail_delivery, update_notification_preferences,
 };
 pub use reservations::{
     Exchange, WalkIn, batch_create_reservations, cancel_reservation, check_in, check_out, checked_in, close_seats,
