@@ -111,7 +111,7 @@ async fn status(context: &Context, full: bool) -> Result<(), Failure> {
 async fn watch(context: &Context) -> Result<(), Failure> {
     let (client, mut last) = (context.anonymous(), String::new());
     loop {
-        let call = client.call(admin::WatchClusterRequest {}, |channel, request| async move {
+        let call = client.call(admin::WatchClusterRequest::default(), |channel, request| async move {
             ClusterServiceClient::new(channel).watch_cluster(request).await
         });
         let mut frames = context.wait(call).await?;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use carrel_domain::account::Role as UserRole;
+use carrel_domain::id::Position;
 use carrel_domain::refusal::Refusal;
 use carrel_proto::admin::v1 as wire;
 use carrel_proto::admin::v1::cluster_service_client::ClusterServiceClient;
@@ -23,8 +24,9 @@ use tonic_types::{ErrorDetails, StatusExt};
 use uuid::Uuid;
 
 use crate::config::Urls;
-use crate::convert::refusal;
 use crate::convert::time::to_timestamp;
+use crate::convert::token::ResumeToken;
+use crate::convert::{refusal, request};
 use crate::grpc::session::named_by;
 use crate::grpc::{backup, cluster_watch};
 use crate::live::LiveNode;
@@ -91,6 +93,15 @@ impl Cluster {
     /// As this node and all whom it reaches have it.
     pub(super) async fn wire_status(&self) -> wire::GetStatusResponse {
         self.status(&self.node.status().await)
+    }
+
+    /// For nothing older than this status: the members that it names may be those of an entry that is not applied yet.
+    pub(super) fn resume_token(&self, status: Option<&wire::GetStatusResponse>) -> String {
+        let replica = self.node.replica();
+        let membership = status.and_then(|status| status.membership_log_id).map_or(0, |id| id.index);
+        let index = replica.view().at().index.max(membership);
+        let token = |lineage| ResumeToken { lineage, position: Position::end_of(index) }.encode();
+        replica.lineage().map(token).unwrap_or_default()
     }
 
     fn admin_port_only(&self) -> Result<(), Status> {
@@ -298,8 +309,11 @@ impl ClusterService for Cluster {
 
     async fn watch_cluster(
         &self,
-        _: Request<wire::WatchClusterRequest>,
+        request: Request<wire::WatchClusterRequest>,
     ) -> Result<Response<Self::WatchClusterStream>, Status> {
+        if let Some(ResumeToken { lineage, position }) = request::after(&request.into_inner().after)? {
+            self.node.replica().read(Freshness::AtLeast { lineage, index: position.index }).await?;
+        }
         let place = Arc::clone(&self.watchers).try_acquire_owned().map_err(|_| too_many("watchers"))?;
         Ok(Response::new(cluster_watch::begin(self.clone(), place, self.draining.clone())))
     }

@@ -36,7 +36,8 @@ pub fn begin(
         let Ok(last_word) = frames.clone().reserve_owned().await else { return };
         tokio::select! {
             () = draining.cancelled() => {
-                last_word.send(Ok(wire::WatchClusterResponse { status: None, draining: true }));
+                let resume_token = cluster.resume_token(None);
+                last_word.send(Ok(wire::WatchClusterResponse { status: None, draining: true, resume_token }));
             }
             refused = follow(&cluster, &frames) => if let Some(refused) = refused {
                 last_word.send(Err(refused));
@@ -51,9 +52,10 @@ async fn follow(cluster: &Cluster, frames: &Frames) -> Option<Status> {
     let mut told: Option<(Seen, Instant)> = None;
     loop {
         let status = cluster.wire_status().await;
+        let resume_token = cluster.resume_token(Some(&status));
         let seen = Seen::of(&status);
         if told.as_ref().is_none_or(|(before, at)| *before != seen || at.elapsed() >= FRAME_EVERY) {
-            let frame = wire::WatchClusterResponse { status: Some(status), draining: false };
+            let frame = wire::WatchClusterResponse { status: Some(status), draining: false, resume_token };
             match timeout(SLOW_AFTER, frames.send(Ok(frame))).await {
                 Ok(Ok(())) => told = Some((seen, Instant::now())),
                 Ok(Err(_)) => return None,

@@ -170,7 +170,7 @@ async fn the_status_says_what_a_leader_knows_and_a_watcher_hears_of_changes() {
     let leader = nodes.leader().await;
     let leader_id = nodes.id(leader).await;
     let watcher = nodes.admin((leader + 1) % 3);
-    let watching = watcher.call(admin::WatchClusterRequest {}, |channel, request| async move {
+    let watching = watcher.call(admin::WatchClusterRequest::default(), |channel, request| async move {
         ClusterServiceClient::new(channel).watch_cluster(request).await
     });
     let mut frames = watching.await.expect("a stream");
