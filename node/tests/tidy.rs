@@ -26,7 +26,7 @@ const IMPURE: [&str; 11] =
     ["tokio", "tonic", "prost", "openraft", "sqlx", "kube", "axum", "rand", "getrandom", "jiff", "uuid"];
 
 /// A library, and the only folders whose sources may name it.
-const HOMES: [(&str, &[&str]); 5] = [
+const HOMES: [(&str, &[&str]); 6] = [
     ("openraft", &["node/src/raft"]),
     ("sqlx", &["node/src/projection"]),
     ("object_store", &["node/src/cli/backup/bucket.rs"]),

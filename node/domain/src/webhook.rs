@@ -220,6 +220,8 @@ impl State {
                 What::Strike { .. }
                 | What::Account { .. }
                 | What::AccountDeleted
+                | What::LetGo { .. }
+                | What::PseudonymKey
                 | What::PresenceKey { .. }
                 | What::Webhook { .. } => continue,
             };
