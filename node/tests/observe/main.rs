@@ -10,6 +10,7 @@ mod boards;
 mod alerts;
 mod written;
 mod size;
+mod uncounted;
 
 mod watcher;
 mod expressions;
