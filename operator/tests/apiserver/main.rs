@@ -17,12 +17,19 @@ mod audit;
 mod stage;
 #[path = "../collector/mod.rs"]
 mod collector;
+#[path = "../../../node/tests/observe/watcher.rs"]
+#[allow(dead_code, reason = "it is shared with the tests of nodes, and each uses a part of it")]
+mod watcher;
+#[path = "../../../node/tests/observe/expressions.rs"]
+#[allow(dead_code, reason = "it is shared with the tests of nodes, and each uses a part of it")]
+mod expressions;
 
 mod rules;
 mod managers;
 mod life;
 mod plugin;
 mod elsewhere;
+mod observe;
 mod quiet;
 
 use std::time::Duration;

@@ -10,6 +10,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 use super::plane::Plane;
+use super::watcher::free_port;
 
 /// A change of size on a busy machine.
 pub const SETTLE_LIMIT: Duration = Duration::from_secs(120);
@@ -18,6 +19,8 @@ pub const SETTLE_LIMIT: Duration = Duration::from_secs(120);
 pub struct Operator {
     process: Child,
     pub user: String,
+    /// Where it tells how it is.
+    pub listens_on: u16,
 }
 
 impl Operator {
@@ -55,8 +58,9 @@ impl Operator {
         let token = plane.token(namespace, "carrel-operator").await;
         let kubeconfig = write(plane, &format!("operator-{namespace}"), &plane.kubeconfig(port, &token, namespace));
         let log = std::fs::File::create(plane.dir.join(format!("operator-{namespace}.log"))).expect("a log");
+        let listens_on = free_port();
         let process = Command::new(program)
-            .args(["run", "--listen", "127.0.0.1:0"])
+            .args(["run", "--listen", &format!("127.0.0.1:{listens_on}")])
             .env_clear()
             .env("KUBECONFIG", kubeconfig)
             .env("POD_NAMESPACE", namespace)
@@ -66,7 +70,7 @@ impl Operator {
             .stderr(log)
             .spawn()
             .expect("it runs");
-        Self { process, user: format!("system:serviceaccount:{namespace}:carrel-operator") }
+        Self { process, user: format!("system:serviceaccount:{namespace}:carrel-operator"), listens_on }
     }
 
     pub fn pid(&self) -> u32 {

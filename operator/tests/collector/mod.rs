@@ -35,6 +35,11 @@ impl Span {
         self.parent.is_empty()
     }
 
+    /// As logs have it.
+    pub fn trace_id(&self) -> String {
+        self.trace.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     pub fn is_part_of(&self, other: &Self) -> bool {
         self.parent == other.id && self.trace == other.trace
     }
