@@ -206,7 +206,9 @@ impl State {
         Ok(Reply::Done)
     }
 
+    /// Nobody was told what happens now or later, whatever a mark says.
     pub(crate) fn mails_sent(&mut self, marks: &[MailMark]) {
+        let now = Position::end_of(self.at.index);
         for MailMark { user, sent } in marks.iter().take(MARKS_MAX) {
             self.mails.change(*user, |mail| match sent {
                 MailSent::Code { asked } if *asked == mail.asked.index => {
@@ -218,7 +220,7 @@ impl State {
                 MailSent::Code { .. } => {}
                 MailSent::Through { position, is_given_up } => {
                     if *position > mail.through {
-                        mail.through = *position;
+                        mail.through = (*position).min(now);
                         mail.given_up_count = mail.given_up_count.saturating_add(u32::from(*is_given_up));
                     }
                 }

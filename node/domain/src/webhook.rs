@@ -165,13 +165,15 @@ impl State {
         Ok(Reply::Done)
     }
 
+    /// Nobody was told what happens now or later, whatever a mark says.
     pub(crate) fn webhooks_told(&mut self, marks: &[WebhookMark]) {
+        let now = Position::end_of(self.at.index);
         for mark in marks.iter().take(WEBHOOKS_MAX as usize) {
             let Some(webhook) = self.webhooks.get_mut(&mark.webhook) else { continue };
             if mark.through > webhook.through {
                 let webhook = Arc::make_mut(webhook);
-                webhook.through = mark.through;
-                webhook.given_up_count += u64::from(mark.given_up);
+                webhook.through = mark.through.min(now);
+                webhook.given_up_count = webhook.given_up_count.saturating_add(mark.given_up.into());
             }
         }
     }

@@ -293,4 +293,17 @@ fn marks_of_nobody_are_nothing() {
     let mark = WebhookMark { webhook: WebhookId(7), through: Position::end_of(1), given_up: 3 };
     house.system(Action::Sent { mails: vec![stranger], webhooks: vec![mark] });
     assert_eq!(house.by("ada", Action::Sent { mails: vec![], webhooks: vec![] }), Err(Refusal::NotPermitted));
+    // Nor does it reach into the future.
+    house.proven("amy", ALL);
+    house.by("ada", webhook(7)).expect("an admin");
+    let position = Position::end_of(u64::MAX);
+    let mail =
+        carrel_domain::mail::MailMark { user: user("amy"), sent: MailSent::Through { position, is_given_up: false } };
+    let mark = WebhookMark { webhook: WebhookId(7), through: position, given_up: 0 };
+    house.system(Action::Sent { mails: vec![mail], webhooks: vec![mark] });
+    house.writes("ben", "amy", "hello");
+    assert_eq!(said_by(&house.sent("amy")), "a letter");
+    house.reserves("ben", "a2", 10);
+    let through = house.state.webhook(WebhookId(7)).expect("it is there").through;
+    assert!(house.state.webhook_event_after(through).is_ok());
 }
