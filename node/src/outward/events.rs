@@ -7,11 +7,11 @@ use std::time::Duration;
 use carrel_domain::id::{Position, WebhookId};
 use carrel_domain::webhook::WebhookMark;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::outward::envelope::Envelope;
 use crate::outward::receiver::{Caller, Line};
-use crate::outward::{Backoff, Channel, Outward};
+use crate::outward::{Backoff, Channel, LOOK_SOON, Outward};
 
 const FAILED: Backoff = Backoff { first: Duration::from_secs(1), last: Duration::from_secs(300) };
 /// A change is noticed at once; this is for what nothing announces.
@@ -44,6 +44,7 @@ pub(super) async fn run(outward: &Outward, caller: Option<&Caller>) {
         }
         drop(view);
         let _ = timeout(LOOK_EVERY, changes.changed()).await;
+        sleep(LOOK_SOON).await;
     }
 }
 
@@ -67,6 +68,7 @@ async fn tell(outward: Outward, caller: Caller, id: WebhookId) {
                 told = nothing_until;
                 drop(view);
                 let _ = timeout(LOOK_EVERY, changes.changed()).await;
+                sleep(LOOK_SOON).await;
                 continue;
             }
         };
@@ -93,7 +95,7 @@ async fn tell(outward: Outward, caller: Caller, id: WebhookId) {
                 let pause = FAILED.after(failures);
                 tracing::warn!(webhook = %format_args!("{:032x}", id.0), %error, failures, ?pause, "not told");
                 line = Line::default();
-                tokio::time::sleep(pause).await;
+                sleep(pause).await;
             }
         }
     }

@@ -13,10 +13,10 @@ use lettre::message::Mailbox;
 use lettre::transport::smtp;
 use lettre::transport::smtp::extension::ClientId;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::outward::letters::letter;
-use crate::outward::{Backoff, BeginError, Channel, MailSettings, Outward};
+use crate::outward::{Backoff, BeginError, Channel, LOOK_SOON, MailSettings, Outward};
 
 /// Connections to the mail server at once.
 const AT_ONCE: usize = 4;
@@ -189,6 +189,7 @@ pub(super) async fn run(outward: &Outward, post: Option<&Post>) {
         if batch.is_empty() {
             drop(view);
             let _ = timeout(LOOK_EVERY, changes.changed()).await;
+            sleep(LOOK_SOON).await;
             continue;
         }
         let limit = view.at().time.plus_us(-outward.give_up_after_us);
@@ -230,7 +231,7 @@ pub(super) async fn run(outward: &Outward, post: Option<&Post>) {
             Some(why) => {
                 failures += 1;
                 tracing::warn!(why, failures, "no mail can be sent, it is tried again");
-                sleep_until(Instant::now() + AWAY.after(failures)).await;
+                sleep(AWAY.after(failures)).await;
             }
         }
     }

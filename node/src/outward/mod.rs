@@ -88,6 +88,9 @@ impl Outward {
     }
 }
 
+/// Between two looks while entries come in by the thousand: nobody notices, and each look has a price.
+const LOOK_SOON: Duration = Duration::from_millis(20);
+
 /// Doubles from `first` to `last`.
 #[derive(Clone, Copy, Debug)]
 struct Backoff {
