@@ -5,6 +5,8 @@
 //! `CARREL_DAMAGED=n` tries so many of each kind, `CARREL_SEED=n` others; what has ever gone wrong is kept in
 //! `tests/damaged/`, one request in hex on a line, and tried first.
 
+#![allow(clippy::disallowed_methods, reason = "how long it takes is what this is about")]
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 

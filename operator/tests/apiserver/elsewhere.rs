@@ -116,7 +116,7 @@ async fn keys_from_elsewhere_take_no_right_to_secrets() {
     let log = std::fs::read_to_string(plane.dir.join(format!("operator-{NAMESPACE}.log"))).expect("a log");
     let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let passes: Vec<String> =
-        collector.spans().iter().filter(|span| span.name == "reconcile").map(|span| span.trace_id()).collect();
+        collector.spans().iter().filter(|span| span.name == "reconcile").map(|span| span.trace.clone()).collect();
     let leads_to_trace = |line: &Value| passes.iter().any(|pass| line["span"]["trace_id"] == **pass);
     assert!(lines.iter().any(leads_to_trace), "no line of the log leads to a trace:\n{log}");
 }

@@ -24,7 +24,8 @@ pub struct Collector {
 pub struct Span {
     pub service: String,
     pub name: String,
-    trace: Vec<u8>,
+    /// As logs have it.
+    pub trace: String,
     id: Vec<u8>,
     parent: Vec<u8>,
     pub fields: BTreeMap<String, String>,
@@ -33,11 +34,6 @@ pub struct Span {
 impl Span {
     pub fn begins_a_trace(&self) -> bool {
         self.parent.is_empty()
-    }
-
-    /// As logs have it.
-    pub fn trace_id(&self) -> String {
-        self.trace.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     pub fn is_part_of(&self, other: &Self) -> bool {
@@ -79,7 +75,7 @@ impl TraceService for Kept {
                 kept.push(Span {
                     service: service.clone(),
                     name: span.name,
-                    trace: span.trace_id,
+                    trace: span.trace_id.iter().map(|byte| format!("{byte:02x}")).collect(),
                     id: span.span_id,
                     parent: span.parent_span_id,
                     fields: fields(span.attributes),
