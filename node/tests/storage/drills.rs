@@ -190,7 +190,7 @@ fn nonsense_is_told_from_trouble() {
         (vec!["restore", "--dir", mount], "--backup"),
         (vec!["restore", "--backup", "x", "--dir", mount, "--voters", "0"], "0"),
         (vec!["restore", "--backup", "x", "--dir", mount, "--cluster-id", "mine"], "mine"),
-        (vec!["backup", "verify"], "FILE"),
+        (vec!["backup", "verify"], "PLACE"),
         (vec!["backup", "burn", "x"], "burn"),
     ] {
         let told = carrel(&args).misused();
