@@ -14,7 +14,7 @@ profile="${CARREL_FIGURES_PROFILE:-release}"
 folder=$profile
 test "$folder" != dev || folder=debug
 binary="${CARREL_FIGURES_BINARY:-${CARGO_TARGET_DIR:-target}/$folder/carrel}"
-tables='domain rules load failover once bits snapshot overload operator projection reports observe chaos'
+tables='domain rules damaged rush load failover once bits snapshot overload operator projection reports observe chaos'
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 1' INT TERM
@@ -73,6 +73,18 @@ table() {
       header
       measure text env CARREL_COMMANDS="${CARREL_COMMANDS:-10000000}" \
         cargo test --release --locked --package carrel-domain --test reference -- --nocapture
+      ;;
+    damaged)
+      echo '# Bytes that nobody wrote, decoded and applied'
+      header
+      measure text env CARREL_DAMAGED="${CARREL_DAMAGED:-10000000}" \
+        cargo test --release --locked --package carrel-domain --test damaged -- --nocapture
+      ;;
+    rush)
+      echo '# Five thousand people, five hundred seats, one second, and the leader dies'
+      header
+      measure text cargo test --release --locked --package carrel-node --test replication -- everybody_at_the_door \
+        --nocapture
       ;;
     load)
       echo '# Bookings, searches and reads on three replicas'

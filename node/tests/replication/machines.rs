@@ -21,6 +21,8 @@ pub trait Machines: Send + Sync + 'static {
 
     /// From the death of a leader to the answer of the next. A busy machine may take long; in virtual time it is exact.
     const FAILOVER_LIMIT: Duration;
+    /// Time passes by waiting alone.
+    const IS_VIRTUAL: bool;
 
     fn new() -> Self;
     /// The machine in this slot, with the disk as it was left.
@@ -46,6 +48,7 @@ impl Machines for RealMachines {
     type Platform = Server;
 
     const FAILOVER_LIMIT: Duration = Duration::from_secs(10);
+    const IS_VIRTUAL: bool = false;
 
     fn new() -> Self {
         Self { mounts: Mutex::default() }
@@ -94,6 +97,7 @@ impl Machines for VirtualMachines {
     type Platform = Virtual;
 
     const FAILOVER_LIMIT: Duration = Duration::from_millis(900);
+    const IS_VIRTUAL: bool = true;
 
     fn new() -> Self {
         Self { disks: Mutex::default(), origin: Types::<SimRuntime>::now() }

@@ -8,6 +8,7 @@ mod disks;
 mod machines;
 mod reading;
 mod resizing;
+mod rush;
 mod stories;
 mod wires;
 
@@ -26,6 +27,7 @@ mod told {
     pub use crate::histories::*;
     pub use crate::reading::*;
     pub use crate::resizing::*;
+    pub use crate::rush::*;
     pub use crate::stories::*;
 }
 
@@ -99,6 +101,7 @@ told_twice! {
     a_snapshot_has_all_that_was_acknowledged_though_another_was_being_written,
     writes_go_on_while_a_slow_disk_takes_a_snapshot,
     the_log_takes_no_more_room_however_much_is_written,
+    everybody_at_the_door_at_once,
     a_damaged_newest_snapshot_is_made_up_for_by_the_one_before_and_the_log,
 }
 
