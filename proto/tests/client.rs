@@ -481,6 +481,27 @@ impl InboxService for Service {
         unused()
     }
 
+    async fn get_mail_delivery(
+        &self,
+        _: Request<v1::GetMailDeliveryRequest>,
+    ) -> Result<Response<v1::GetMailDeliveryResponse>, Status> {
+        unused()
+    }
+
+    async fn update_mail_delivery(
+        &self,
+        _: Request<v1::UpdateMailDeliveryRequest>,
+    ) -> Result<Response<v1::UpdateMailDeliveryResponse>, Status> {
+        unused()
+    }
+
+    async fn confirm_mail_address(
+        &self,
+        _: Request<v1::ConfirmMailAddressRequest>,
+    ) -> Result<Response<v1::ConfirmMailAddressResponse>, Status> {
+        unused()
+    }
+
     async fn get_notification_preferences(
         &self,
         _: Request<v1::GetNotificationPreferencesRequest>,
