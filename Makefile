@@ -8,7 +8,7 @@ export CARGO_INCREMENTAL ?= 0
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos build verify fix deps figures dashboards images load e2e nightly
+.PHONY: help run test chaos build page pictures verify fix deps figures dashboards images load e2e nightly
 
 help: ## This list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -16,14 +16,21 @@ help: ## This list
 run: deps ## A whole library on this machine: three replicas, the sample campus, one account per role
 	cargo run --release --locked --bin carrel -- demo $(ARGS)
 
-test: deps ## Every test, those with real processes and a real Postgres included; DATABASE_URL names one to use
+test: deps ## Every test: real processes, a real Postgres (DATABASE_URL names one to use), a real browser
 	cargo test --workspace --locked
+	node/web/tests/run.sh
 
 chaos: deps ## Ten minutes of faults on real processes, kept in docs/reports/chaos.md; CARREL_CHAOS_SEED=n repeats a run
 	sh node/benches/figures.sh chaos
 
 build: deps ## The programs: carrel and carrel-operator, in target/release
 	cargo build --release --locked
+
+page: ## The page, from node/web/src into node/web/dist, where it is committed; needs Node and npm
+	cd node/web && npm ci --silent --no-audit --no-fund && npm run --silent build
+
+pictures: ## The page as it looks, into docs/pictures, in a real browser; needs the program built
+	PICTURES=1 node/web/tests/run.sh
 
 images: build ## localhost/carrel and localhost/carrel-postgres, with buildah, podman or docker
 	images/build.sh
@@ -67,5 +74,8 @@ deps: ## What the machine needs besides this checkout: Rust, a C compiler, Postg
 	@command -v prometheus >/dev/null && command -v promtool >/dev/null || { \
 	  echo "Installing Prometheus, on which the tests try dashboards and alerts."; \
 	  $$(test "$$(id -u)" = 0 || echo sudo) sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends prometheus'; }
+	@command -v chromium >/dev/null && command -v npm >/dev/null || { \
+	  echo "Installing Chromium and npm, which the page's tests use; without them those are skipped."; \
+	  $$(test "$$(id -u)" = 0 || echo sudo) sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium nodejs npm' || true; }
 	@command -v cargo >/dev/null || { \
 	  echo "Rust is missing: install it with rustup, see https://rustup.rs"; exit 1; }

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("node/ lies in the workspace").to_owned()
 }
@@ -145,6 +147,45 @@ fn a_library_has_one_home() {
             assert!(!named || is_home, "{file} names {library}, whose home is {homes:?}");
         }
     }
+}
+
+/// `node/web/build/sources.js` computes the same when the page is built.
+#[test]
+fn the_built_page_is_of_these_sources() {
+    fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(dir).expect("a folder of the page can be read") {
+            let path = entry.expect("an entry of the page can be read").path();
+            // Made of the proto files at each build.
+            if path.ends_with("web/src/gen") {
+                continue;
+            }
+            if path.is_dir() { walk(&path, found) } else { found.push(path) }
+        }
+    }
+    let web = root().join("node/web");
+    let mut files = Vec::new();
+    for folder in ["build", "proto", "public", "src"] {
+        walk(&web.join(folder), &mut files);
+    }
+    walk(&root().join("proto/proto/carrel/v1"), &mut files);
+    files.push(root().join("proto/proto/carrel/admin/v1/cluster.proto"));
+    for file in ["buf.gen.yaml", "index.html", "package-lock.json", "package.json", "tsconfig.json", "vite.config.js"] {
+        files.push(web.join(file));
+    }
+    files.sort_by_key(|path| relative(path));
+    let hex = |digest: &[u8]| digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let mut whole = Sha256::new();
+    for path in &files {
+        let mut text = fs::read(path).expect("a source of the page can be read");
+        if path.extension().is_some_and(|extension| extension == "proto") {
+            let said = String::from_utf8(text).expect("a proto file is text");
+            let lines = said.split('\n').filter(|line| !line.trim_start().starts_with("//"));
+            text = lines.collect::<Vec<_>>().join("\n").into_bytes();
+        }
+        whole.update(format!("{} {}\n", relative(path), hex(&Sha256::digest(&text))));
+    }
+    let built_of = fs::read_to_string(web.join("dist/sources.sha256")).expect("the page has been built");
+    assert_eq!(built_of.trim(), hex(&whole.finalize()), "the page is older than its sources: `make page` builds it anew");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use carrel_proto::v1::{
     ListSessionsResponse, LoginRequest, LoginResponse, LogoutRequest, LogoutResponse, RegisterRequest,
     RegisterResponse, RevokeSessionRequest, RevokeSessionResponse,
 };
-use tonic::metadata::MetadataMap;
+use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status};
 
 use crate::convert::refusal::{credentials_invalid, registration_closed, to_status};
@@ -58,12 +58,13 @@ impl<L: Library> AuthService for Auth<L> {
     /// Says and takes the same whether the name or the password is wrong.
     async fn login(&self, request: Request<LoginRequest>) -> Result<Response<LoginResponse>, Status> {
         let deadline = Deadline::of(&request);
+        let token = SessionToken::draw()?;
+        let cookie = session::cookie(request.metadata(), &token.to_text());
         let LoginRequest { user_id, password } = request.into_inner();
         if password.len() > request::PASSWORD_BYTES_MAX {
             return Err(credentials_invalid());
         }
         let name = names::user_id("user_id", &user_id).ok();
-        let token = SessionToken::draw()?;
         for _ in 0..LOGIN_ATTEMPTS {
             let view = self.0.library.read(Freshness::Linearizable).await?;
             let found = name.as_ref().and_then(|name| view.credentials(name));
@@ -75,7 +76,10 @@ impl<L: Library> AuthService for Auth<L> {
             // Not recorded: an answer that is lost costs one session that nobody uses.
             let entry = carrel_domain::request::Request { caller: Caller::Anonymous, retry: None, action };
             match self.0.decided(self.0.library.write(entry, deadline.remaining()).await?).done() {
-                Ok(done) => return Ok(Response::new(done.login(token.to_text())?)),
+                Ok(done) => {
+                    let told = if cookie.is_some() { String::new() } else { token.to_text() };
+                    return Ok(with_cookie(done.login(told)?, cookie));
+                }
                 Err(Refusal::PasswordChanged) => {}
                 Err(Refusal::UserNotFound) => return Err(credentials_invalid()),
                 Err(refusal) => return Err(to_status(refusal)),
@@ -85,9 +89,10 @@ impl<L: Library> AuthService for Auth<L> {
     }
 
     async fn logout(&self, request: Request<LogoutRequest>) -> Result<Response<LogoutResponse>, Status> {
+        let cookie = session::cookie(request.metadata(), "");
         let call = Call::of_session(request)?;
         let done = self.0.write(&call, Action::EndSession).await?;
-        Ok(Response::new(LogoutResponse { commit: done.commit }))
+        Ok(with_cookie(LogoutResponse { commit: done.commit }, cookie))
     }
 
     /// By whoever has the session and knows the password besides.
@@ -144,4 +149,12 @@ impl<L: Library> AuthService for Auth<L> {
             unread_count: reply::count(viewer.unread_count),
         }))
     }
+}
+
+fn with_cookie<T>(answer: T, cookie: Option<MetadataValue<Ascii>>) -> Response<T> {
+    let mut response = Response::new(answer);
+    if let Some(cookie) = cookie {
+        response.metadata_mut().insert("set-cookie", cookie);
+    }
+    response
 }

@@ -237,9 +237,8 @@ impl TooMuch {
 
 /// As far as this node knows: a session that was begun elsewhere a moment ago counts for the address.
 fn account_of<L: Library>(front: &Front<L>, headers: &HeaderMap) -> Option<UserId> {
-    let authorization = headers.get("authorization")?.clone();
-    let named = MetadataMap::from_headers(HeaderMap::from_iter([(http::header::AUTHORIZATION, authorization)]));
-    front.library.view().session_user(session::named_by(&named).ok()?).ok()
+    let session = session::named_by(&MetadataMap::from_headers(headers.clone())).ok()?;
+    front.library.view().session_user(session).ok()
 }
 
 /// Whoever has one IPv6 address has the rest of the network, too.

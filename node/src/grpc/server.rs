@@ -155,7 +155,7 @@ impl ClientPort {
         let (library, calendars) = (front.library.clone(), front.library.clone());
         let calendar = move |file, headers| calendars::file(calendars.clone(), file, headers);
         grpc.route(calendars::PATH, get(calendar))
-            .route("/", get(move || async move { page::overview(&library.view(), &cluster()) }))
+            .route(page::GLANCE_PATH, get(move || async move { page::glance(&library.view(), &cluster()) }))
             .route(page::STYLE_PATH, get(page::style))
             .fallback(elsewhere)
     }
@@ -222,5 +222,5 @@ async fn elsewhere(request: Request) -> Response {
     if content_type.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")) {
         return bounds::no_such_method();
     }
-    page::not_found()
+    page::app::answer(request.method(), request.uri().path(), request.headers())
 }

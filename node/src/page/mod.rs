@@ -1,5 +1,7 @@
-//! What a browser shows that opens the address of a node: the library at a glance, without scripts.
+//! What a browser shows that opens the address of a node: the page of `node/web/`; and the library at a glance, for
+//! browsers without scripts.
 
+pub mod app;
 mod html;
 
 use std::sync::Arc;
@@ -12,8 +14,9 @@ use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRE
 
 use html::Html;
 
-pub const STYLE_PATH: &str = "/style.css";
-const STYLE: &str = include_str!("style.css");
+pub const GLANCE_PATH: &str = "/glance";
+pub const STYLE_PATH: &str = "/glance.css";
+const STYLE: &str = include_str!("glance.css");
 
 /// Nothing is run, nothing is loaded but our own style sheet, and nobody puts the page into a frame.
 const POLICY: &str = "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
@@ -41,7 +44,7 @@ pub type ClusterSource = Arc<dyn Fn() -> Cluster + Send + Sync>;
 
 /// Branches, what is free in them now, and who serves them.
 #[must_use]
-pub fn overview(state: &State, cluster: &Cluster) -> Response {
+pub fn glance(state: &State, cluster: &Cluster) -> Response {
     let mut page = Html::begin("Carrel");
     page.raw("<header><h1>Carrel</h1><p>Study seats, and who sits where and when.</p></header>\n<main>\n");
     branches(&mut page, &state.branches());
@@ -54,7 +57,7 @@ pub fn overview(state: &State, cluster: &Cluster) -> Response {
 #[must_use]
 pub fn not_found() -> Response {
     let mut page = Html::begin("Not found · Carrel");
-    page.raw("<main><h1>There is no such page</h1><p>All that there is begins at <a href=\"/\">the overview</a>.</p></main>\n");
+    page.raw("<main><h1>There is no such page</h1><p>All that there is begins at <a href=\"/\">the first</a>.</p></main>\n");
     answer(StatusCode::NOT_FOUND, page)
 }
 

@@ -41,9 +41,9 @@ async fn grpc_web_reaches_the_same_services() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_shows_the_library_and_runs_nothing() {
+async fn the_library_at_a_glance_runs_nothing() {
     let house = House::open().await;
-    let (head, body) = send(&house, "GET / HTTP/1.1", b"").await;
+    let (head, body) = send(&house, "GET /glance HTTP/1.1", b"").await;
     let (head, page) = (head.to_lowercase(), String::from_utf8_lossy(&body).into_owned());
     assert!(head.starts_with("http/1.1 200") && head.contains("content-type: text/html"), "{head}");
     assert!(head.contains("content-security-policy: default-src 'none'"), "{head}");
@@ -51,7 +51,7 @@ async fn the_page_shows_the_library_and_runs_nothing() {
     assert!(page.contains("http://&lt;here&gt;") && page.contains("leader"), "{page}");
     assert!(!page.contains("<script") && !page.contains("style="), "{page}");
 
-    let (head, body) = send(&house, "GET /style.css HTTP/1.1", b"").await;
+    let (head, body) = send(&house, "GET /glance.css HTTP/1.1", b"").await;
     assert!(head.starts_with("HTTP/1.1 200") && head.to_lowercase().contains("text/css"), "{head}");
     assert!(String::from_utf8_lossy(&body).contains("prefers-color-scheme: dark"));
 

@@ -1,0 +1,223 @@
+// A day of an area: a line for each seat, a bar for each stay, and above them how full each hour is.
+
+import { createEffect, createMemo, createSignal, For, on, onCleanup, Show } from "solid-js";
+import { createStore, reconcile } from "solid-js/store";
+import { type Reservation, Reservation_Origin as Origin, Reservation_State as State } from "../gen/carrel/v1/reservation_pb";
+import type { Seat } from "../gen/carrel/v1/seat_pb";
+import { reservations, seats as service } from "../rpc/clients";
+import { ask } from "../rpc/link";
+import { noteSessionOver } from "../session";
+import { clock, DAY, dateOf, dayOf, HOUR, midnight, ms, now, span } from "../time";
+import { t } from "../words";
+import { Sheet } from "../shell/Sheet";
+import { deed } from "./deed";
+import type { Place } from "./Staff";
+
+/** Seats whose day is asked for at once, as there is no call for all of an area. */
+const AT_ONCE = 4;
+/** A new round this long after the last one was over. */
+const EVERY_MS = 10_000;
+const PAGE = 1_000;
+const ROW = 26;
+const LEFT = 64;
+const TOP = 44;
+const WIDTH = 1_000;
+
+export function AreaDay(props: { place: Place }) {
+  const [seats, setSeats] = createSignal<Seat[]>([]);
+  const [bySeat, setBySeat] = createStore<{ [seat: string]: Reservation[] }>({});
+  const [offset, setOffset] = createSignal(0);
+  const [chosen, setChosen] = createSignal<Reservation>();
+  const start = createMemo(() => {
+    const today = dateOf(now(), props.place.zone);
+    return midnight(dateOf(midnight(today, props.place.zone) + offset() * DAY + 2 * HOUR, props.place.zone), props.place.zone);
+  });
+  const end = () => midnight(dateOf(start() + DAY + 2 * HOUR, props.place.zone), props.place.zone);
+  const x = (time: number) => LEFT + ((time - start()) / (end() - start())) * (WIDTH - LEFT);
+  const inDay = (one: Reservation) => ms(one.startTime) < end() && ms(one.endTime) > start();
+  const shown = createMemo(() =>
+    seats().flatMap((seat, row) => (bySeat[seat.name] ?? []).filter(inDay).map((one) => ({ row, one }))),
+  );
+  const hours = createMemo(() => {
+    const marks = [];
+    for (let mark = start(); mark < end(); mark += HOUR) marks.push(mark);
+    return marks;
+  });
+  const fullness = (hour: number) => {
+    const taken = shown().filter(({ one }) => ms(one.startTime) < hour + HOUR && ms(one.endTime) > hour);
+    return seats().length ? new Set(taken.map(({ row }) => row)).size / seats().length : 0;
+  };
+
+  const load = async (place: Place, signal: AbortSignal) => {
+    const { branch, area } = place;
+    const found = await ask(() => service.searchSeats({ branch, area, pageSize: PAGE }));
+    if (signal.aborted) return;
+    setSeats(found.seats);
+    const queue = found.seats.map((seat) => seat.name);
+    const work = async () => {
+      for (let seat = queue.shift(); seat && !signal.aborted; seat = queue.shift()) {
+        const name = seat;
+        const answer = await ask(() => reservations.listSeatReservations({ seat: name }));
+        setBySeat(name, reconcile(answer.reservations, { key: "name" }));
+      }
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, work));
+  };
+  createEffect(
+    on(
+      () => props.place,
+      (place) => {
+        const stop = new AbortController();
+        setSeats([]);
+        let timer: ReturnType<typeof setTimeout>;
+        const round = async () => {
+          await load(place, stop.signal).catch(noteSessionOver);
+          if (!stop.signal.aborted) timer = setTimeout(() => void round(), EVERY_MS);
+        };
+        void round();
+        onCleanup(() => {
+          stop.abort();
+          clearTimeout(timer);
+        });
+      },
+    ),
+  );
+  const kind = (one: Reservation) =>
+    one.origin === Origin.CLOSURE || one.origin === Origin.MAINTENANCE ? "closed" : State[one.state].toLowerCase();
+  const who = (one: Reservation) => one.user.replace("users/", "") || t().closed;
+
+  return (
+    <section aria-label={t().desk.today}>
+      <div class="bar">
+        <button type="button" class="small plain" disabled={offset() <= 0} onClick={() => setOffset(offset() - 1)}>
+          ← {t().dayBefore}
+        </button>
+        <h2>{dayOf(start(), props.place.zone)}</h2>
+        <button type="button" class="small plain" onClick={() => setOffset(offset() + 1)}>
+          {t().dayAfter} →
+        </button>
+      </div>
+      <div class="agenda" tabindex="0" role="region" aria-label={t().desk.today}>
+        <svg viewBox={`0 0 ${WIDTH} ${TOP + seats().length * ROW + 8}`} role="group" aria-label={t().desk.today}>
+          <For each={hours()}>
+            {(hour, index) => (
+              <g>
+                <rect
+                  class="hour"
+                  x={x(hour)}
+                  y="20"
+                  width={x(hour + HOUR) - x(hour) - 1}
+                  height="16"
+                  fill-opacity={fullness(hour).toFixed(2)}
+                >
+                  <title>
+                    {clock(hour, props.place.zone)}: {Math.round(fullness(hour) * 100)} %
+                  </title>
+                </rect>
+                <path class="grid" d={`M${x(hour)} ${TOP}V${TOP + seats().length * ROW}`} />
+                <Show when={index() % 2 === 0}>
+                  <text class="mark" x={x(hour)} y="14">
+                    {clock(hour, props.place.zone)}
+                  </text>
+                </Show>
+              </g>
+            )}
+          </For>
+          <For each={seats()}>
+            {(seat, row) => (
+              <text class="name" x="4" y={TOP + row() * ROW + 18}>
+                {seat.label}
+              </text>
+            )}
+          </For>
+          <For each={shown()}>
+            {({ row, one }) => (
+              <g
+                class={`stay ${kind(one)}`}
+                role="button"
+                tabindex="0"
+                aria-label={`${seats()[row]?.label}, ${who(one)}, ${span(ms(one.startTime), ms(one.endTime), props.place.zone)}, ${t().stateNames[one.state]}`}
+                onClick={() => setChosen(one)}
+                onKeyDown={(event) => (event.key === "Enter" || event.key === " ") && setChosen(one)}
+              >
+                <rect
+                  x={Math.max(LEFT, x(ms(one.startTime))) + 1}
+                  y={TOP + row * ROW + 3}
+                  width={Math.max(4, Math.min(WIDTH, x(ms(one.endTime))) - Math.max(LEFT, x(ms(one.startTime))) - 2)}
+                  height={ROW - 6}
+                  rx="4"
+                />
+                <text x={Math.max(LEFT, x(ms(one.startTime))) + 8} y={TOP + row * ROW + 17}>
+                  {who(one)}
+                </text>
+              </g>
+            )}
+          </For>
+          <Show when={now() > start() && now() < end()}>
+            <path class="now" d={`M${x(now())} ${TOP - 4}V${TOP + seats().length * ROW}`} />
+          </Show>
+        </svg>
+      </div>
+      <Show when={chosen()} keyed>
+        {(one) => <Stay reservation={one} place={props.place} onClose={() => setChosen(undefined)} />}
+      </Show>
+    </section>
+  );
+}
+
+function Stay(props: { reservation: Reservation; place: Place; onClose: () => void }) {
+  const { isBusy, problem, perform } = deed(() => props.place.zone);
+  const { name, state } = props.reservation;
+  const act = async (attempt: (requestId: string) => Promise<unknown>, done: string) => {
+    if (await perform(attempt, done)) props.onClose();
+  };
+  return (
+    <Sheet
+      title={props.reservation.user.replace("users/", "") || t().closed}
+      subtitle={t().stateNames[state]}
+      onClose={props.onClose}
+    >
+      <p class="time">
+        <b>{span(ms(props.reservation.startTime), ms(props.reservation.endTime), props.place.zone)}</b>
+        <span>{dayOf(ms(props.reservation.startTime), props.place.zone)}</span>
+      </p>
+      <Show when={problem()}>
+        <p class="problem" role="alert">
+          {problem()}
+        </p>
+      </Show>
+      <div class="actions">
+        <Show when={props.reservation.user && state === State.CONFIRMED}>
+          <button
+            type="button"
+            class="primary"
+            disabled={isBusy()}
+            onClick={() => void act((requestId) => reservations.checkIn({ requestId, name }), t().checkedIn)}
+          >
+            {t().checkIn}
+          </button>
+        </Show>
+        <Show when={props.reservation.user && (state === State.CHECKED_IN || state === State.AWAY)}>
+          <button
+            type="button"
+            class="plain"
+            disabled={isBusy()}
+            onClick={() => void act((requestId) => reservations.checkOut({ requestId, name }), t().checkedOut)}
+          >
+            {t().checkOut}
+          </button>
+        </Show>
+        <Show when={props.reservation.user && (state === State.CONFIRMED || state === State.HELD)}>
+          <button
+            type="button"
+            class="danger"
+            disabled={isBusy()}
+            onClick={() => void act((requestId) => reservations.cancelReservation({ requestId, name, reason: t().desk.today }), t().cancelled)}
+          >
+            {t().cancel}
+          </button>
+        </Show>
+      </div>
+    </Sheet>
+  );
+}

@@ -1,0 +1,156 @@
+// A real cluster of three replicas for the page to talk to, with one address in front of them, as a service of
+// Kubernetes would be: who connects reaches a node that lives.
+
+import { spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import net from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const target = process.env.CARGO_TARGET_DIR ?? join(here, "../../../target");
+const program = process.env.CARREL_BIN ?? join(target, "debug/carrel");
+/** Of a range that no other test uses; the replicas take forty from here on. */
+const port = Number(process.env.CARREL_PAGE_PORT ?? 27400);
+const READY_WITHIN_MS = 90_000;
+
+export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Until `condition` gives something, which is returned. */
+export async function until(what, condition, within = 15_000) {
+  const end = Date.now() + within;
+  for (;;) {
+    const found = await condition();
+    if (found) return found;
+    if (Date.now() > end) throw new Error(`waited ${within} ms for ${what}`);
+    await pause(50);
+  }
+}
+
+export async function openLibrary(catalog = join(here, "library.yaml")) {
+  const dir = mkdtempSync(join(tmpdir(), "carrel-page-"));
+  const run = ["demo", "--dir", join(dir, "demo"), "--port", String(port), "--exit-with-parent", String(process.pid)];
+  if (catalog) run.push("--catalog", catalog);
+  const demo = spawn(program, run, { stdio: ["ignore", "pipe", "pipe"] });
+  let said = "";
+  demo.stdout.on("data", (text) => (said += text));
+  demo.stderr.on("data", (text) => (said += text));
+  const facts = () => JSON.parse(readFileSync(join(dir, "demo/demo.json"), "utf8"));
+  await until(
+    "the demo",
+    () => {
+      if (demo.exitCode !== null) throw new Error(`the demo has ended: ${said}`);
+      try {
+        return facts().ready;
+      } catch {
+        return false;
+      }
+    },
+    READY_WITHIN_MS,
+  );
+  const ports = facts().endpoints.map((endpoint) => Number(new URL(endpoint).port));
+  const front = await balance(ports);
+  return {
+    url: `http://127.0.0.1:${front.port}`,
+    password: (user) => facts().accounts.find((account) => account.user === user).password,
+    /** New connections go to this replica for as long as it lives. */
+    prefer: (replica) => front.prefer(ports[replica]),
+    leader: () => leaderOf(ports),
+    /** As by a power cut. The demo starts it again after a second. */
+    kill: (replica) => process.kill(facts().pids[replica], "SIGKILL"),
+    close: async () => {
+      front.close();
+      const ended = new Promise((resolve) => demo.once("exit", resolve));
+      demo.kill("SIGINT");
+      await ended;
+      rmSync(dir, { recursive: true, force: true });
+    },
+  };
+}
+
+/** One address for several ports: the preferred one first, and the next if nobody answers there. */
+async function balance(ports) {
+  let order = ports;
+  const open = new Set();
+  const server = net.createServer((client) => {
+    open.add(client);
+    client.on("close", () => open.delete(client));
+    client.on("error", () => client.destroy());
+    const connect = ([first, ...others]) => {
+      if (!first) return client.destroy();
+      const node = net.connect(first, "127.0.0.1");
+      let isConnected = false;
+      node.on("connect", () => {
+        isConnected = true;
+        client.pipe(node).pipe(client);
+      });
+      node.on("error", () => (isConnected ? client.destroy() : connect(others)));
+      node.on("close", () => isConnected && client.destroy());
+      client.on("close", () => node.destroy());
+    };
+    connect(order);
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return {
+    port: server.address().port,
+    prefer: (first) => {
+      order = [first, ...ports.filter((one) => one !== first)];
+      for (const client of open) client.destroy();
+    },
+    close: () => {
+      for (const client of open) client.destroy();
+      server.close();
+    },
+  };
+}
+
+/** Which replica leads: told by any of them in the page's own protocol, read without its clients. */
+async function leaderOf(ports) {
+  return until("a leader", async () => {
+    for (const port of ports) {
+      try {
+        const answer = await fetch(`http://127.0.0.1:${port}/carrel.admin.v1.ClusterService/GetStatus`, {
+          method: "POST",
+          headers: { "content-type": "application/grpc-web+proto", "x-grpc-web": "1" },
+          body: new Uint8Array(5),
+          signal: AbortSignal.timeout(2_000),
+        });
+        const bytes = Buffer.from(await answer.arrayBuffer());
+        const status = fields(bytes.subarray(5, 5 + bytes.readUInt32BE(1)));
+        const leader = status.find(([number]) => number === 2)?.[1];
+        const nodes = status.filter(([number]) => number === 4).map(([, bytes]) => fields(bytes));
+        const node = nodes.find((node) => node.some(([number, id]) => number === 1 && id === leader));
+        if (leader && node) return { ordinal: node.find(([number]) => number === 2)?.[1] ?? 0 };
+      } catch {
+        continue;
+      }
+    }
+    return undefined;
+  }).then(({ ordinal }) => ordinal);
+}
+
+/** The fields of a message on the wire: numbers and bytes, which is all that is looked at. */
+function fields(bytes) {
+  const found = [];
+  let at = 0;
+  const number = () => {
+    let [value, factor] = [0, 1];
+    for (;;) {
+      const byte = bytes[at++];
+      value += (byte & 0x7f) * factor;
+      if (byte < 0x80) return value;
+      factor *= 128;
+    }
+  };
+  while (at < bytes.length) {
+    const key = number();
+    if (key % 8 === 0) found.push([key >> 3, number()]);
+    else if (key % 8 === 2) {
+      const length = number();
+      found.push([key >> 3, bytes.subarray(at, (at += length))]);
+    } else if (key % 8 === 1) at += 8;
+    else at += 4;
+  }
+  return found;
+}

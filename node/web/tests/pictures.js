@@ -1,0 +1,63 @@
+// The page as it looks, on the sample campus with people in it: kept in docs/pictures and shown in the README.
+
+import { mkdirSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { openBrowser, visitor } from "./browser.js";
+import { openLibrary, pause } from "./library.js";
+
+const pictures = join(dirname(fileURLToPath(import.meta.url)), "../../../docs/pictures");
+const HALL = "/seats/lindenhof/night-hall";
+/** Who else is there. */
+const SEATED = [3, 8, 9, 15, 22, 26, 27, 31, 38, 44, 50, 57].map((n) => `a-${String(n).padStart(3, "0")}`);
+
+mkdirSync(pictures, { recursive: true });
+const library = await openLibrary(null);
+const browser = await openBrowser();
+for (const [index, seat] of SEATED.entries()) {
+  const one = await visitor(browser, library);
+  await one.open(HALL);
+  await one.register(`reader-${index}`);
+  await one.book(seat);
+  await one.close();
+}
+for (const [screen, colorScheme] of [["desktop", "light"], ["desktop", "dark"], ["phone", "light"], ["phone", "dark"]]) {
+  const suffix = `${screen === "phone" ? "-phone" : ""}${colorScheme === "dark" ? "-dark" : ""}`;
+  const one = await visitor(browser, library, screen, { colorScheme });
+  const shot = (name) => one.page.screenshot({ path: join(pictures, `${name}${suffix}.png`) });
+  await one.open(HALL);
+  await one.register(`amy-${screen}-${colorScheme}`);
+  const own = `a-0${{ desktop: { light: 12, dark: 13 }, phone: { light: 18, dark: 19 } }[screen][colorScheme]}`;
+  await one.seat(own).click();
+  await one.page.getByRole("button", { name: "Book this seat" }).waitFor();
+  await pause(400);
+  await shot("held");
+  await one.page.getByRole("button", { name: "Book this seat" }).click();
+  await one.page.locator('[data-phase="booked"]').waitFor();
+  await one.page.getByRole("button", { name: "Done" }).click();
+  await one.page.mouse.move(0, 0);
+  await pause(400);
+  await shot("seats");
+  await one.page.getByRole("link", { name: "My day" }).click();
+  await one.page.locator("[data-reservation]").waitFor();
+  await pause(400);
+  await shot("day");
+  await one.close();
+}
+const desk = await visitor(browser, library);
+const shot = (name) => desk.page.screenshot({ path: join(pictures, `${name}.png`) });
+await desk.open("/staff/today");
+await desk.logIn("admin");
+await desk.page.locator("#staff-branch").selectOption({ label: "Lindenhof Central Library" });
+await desk.page.locator("#staff-area").selectOption({ label: "Night Hall" });
+await desk.page.locator(".stay").nth(12).waitFor();
+await shot("desk");
+await desk.open("/kiosk/lindenhof");
+await desk.page.locator(".tiles li").first().waitFor();
+await pause(300);
+await shot("kiosk");
+await desk.open("/cluster");
+await pause(20_000);
+await shot("cluster");
+await browser.close();
+await library.close();
