@@ -185,7 +185,11 @@ fn the_built_page_is_of_these_sources() {
         whole.update(format!("{} {}\n", relative(path), hex(&Sha256::digest(&text))));
     }
     let built_of = fs::read_to_string(web.join("dist/sources.sha256")).expect("the page has been built");
-    assert_eq!(built_of.trim(), hex(&whole.finalize()), "the page is older than its sources: `make page` builds it anew");
+    assert_eq!(
+        built_of.trim(),
+        hex(&whole.finalize()),
+        "the page is older than its sources: `make page` builds it anew"
+    );
 }
 
 #[test]

@@ -57,7 +57,9 @@ pub fn glance(state: &State, cluster: &Cluster) -> Response {
 #[must_use]
 pub fn not_found() -> Response {
     let mut page = Html::begin("Not found · Carrel");
-    page.raw("<main><h1>There is no such page</h1><p>All that there is begins at <a href=\"/\">the first</a>.</p></main>\n");
+    page.raw(
+        "<main><h1>There is no such page</h1><p>All that there is begins at <a href=\"/\">the first</a>.</p></main>\n",
+    );
     answer(StatusCode::NOT_FOUND, page)
 }
 
