@@ -1,7 +1,8 @@
 // Who is here. What proves it lies in a cookie that no script can read, this one included.
 
 import { createSignal } from "solid-js";
-import { Role, type User } from "./gen/carrel/v1/user_pb";
+import { Role } from "./gen/carrel/v1/role_pb";
+import { type User } from "./gen/carrel/v1/user_pb";
 import { ask, change } from "./rpc/link";
 import { auth, keepToken } from "./rpc/clients";
 import { isSessionOver } from "./rpc/refusal";

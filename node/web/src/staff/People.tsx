@@ -1,7 +1,8 @@
 // Accounts: strikes and waivers, suspensions, who needs an accessible seat.
 
 import { createSignal, For, Show } from "solid-js";
-import { Role, type Strike, type User } from "../gen/carrel/v1/user_pb";
+import { Role } from "../gen/carrel/v1/role_pb";
+import { type Strike, type User } from "../gen/carrel/v1/user_pb";
 import { users } from "../rpc/clients";
 import { ask } from "../rpc/link";
 import { lastPart } from "../seats/places";

@@ -3,7 +3,8 @@
 import { NodeStatus_Role as NodeRole } from "../gen/carrel/admin/v1/cluster_pb";
 import { InboxItem_Kind as Kind } from "../gen/carrel/v1/inbox_pb";
 import { Reservation_State as State } from "../gen/carrel/v1/reservation_pb";
-import { Role, Strike_Cause as Cause } from "../gen/carrel/v1/user_pb";
+import { Role } from "../gen/carrel/v1/role_pb";
+import { Strike_Cause as Cause } from "../gen/carrel/v1/user_pb";
 import type { Words } from ".";
 
 const seats = (count: number) => (count > 1 ? `${count} places` : `${count} place`);
