@@ -7,7 +7,7 @@ import { seats as service } from "../rpc/clients";
 import { ask } from "../rpc/link";
 import { refusalOf } from "../rpc/refusal";
 import { go, route } from "../route";
-import { isKiosk, isStaff } from "../session";
+import { isKiosk, isStaff, user } from "../session";
 import { clock, countdown, dayOf, ms, now, ownZone } from "../time";
 import { t } from "../words";
 import { inWords } from "../words/refusals";
@@ -103,7 +103,9 @@ function Code(props: { seat: string }) {
   createEffect(() => {
     props.seat;
     setCode(undefined);
-    void refresh();
+    // Asked for by whoever may see it, and again once somebody has logged in who may.
+    if (user()) void refresh();
+    else setProblem(user() === null ? t().logInFirst : "");
   });
   createEffect(() => {
     const here = code();

@@ -116,7 +116,7 @@ function Thread(props: { with: string[]; onChange: () => void }) {
   const [written, setWritten] = createSignal<Message[]>([]);
   const [problem, setProblem] = createSignal("");
   const [isBusy, setBusy] = createSignal(false);
-  let end!: HTMLDivElement;
+  let bubbles!: HTMLOListElement;
   const refresh = async () => {
     const participants = props.with;
     try {
@@ -129,7 +129,7 @@ function Thread(props: { with: string[]; onChange: () => void }) {
       } while (pageToken);
       if (participants !== props.with) return;
       setWritten(all);
-      end.scrollIntoView({ block: "nearest" });
+      bubbles.scrollTop = bubbles.scrollHeight;
     } catch (error) {
       noteSessionOver(error);
     }
@@ -178,7 +178,7 @@ function Thread(props: { with: string[]; onChange: () => void }) {
           </button>
         </Show>
       </header>
-      <ol class="bubbles" tabindex="0" aria-label={short(props.with)}>
+      <ol ref={bubbles} class="bubbles" tabindex="0" aria-label={short(props.with)}>
         <For each={written()}>
           {(one) => (
             <li classList={{ own: one.sender === user()?.name }}>
@@ -211,7 +211,6 @@ function Thread(props: { with: string[]; onChange: () => void }) {
             </li>
           )}
         </For>
-        <div ref={end} />
       </ol>
       <Show when={problem()}>
         <p class="problem" role="alert">

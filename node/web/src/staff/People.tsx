@@ -1,6 +1,7 @@
 // Accounts: strikes and waivers, suspensions, who needs an accessible seat.
 
 import { createSignal, For, Show } from "solid-js";
+import { createStore, reconcile } from "solid-js/store";
 import { Role } from "../gen/carrel/v1/role_pb";
 import { type Strike, type User } from "../gen/carrel/v1/user_pb";
 import { users } from "../rpc/clients";
@@ -15,7 +16,9 @@ const PAGE = 50;
 const SUSPEND = 7 * DAY;
 
 export function People() {
-  const [found, setFound] = createSignal<User[]>();
+  // Whoever stays in the list keeps what was written beside them.
+  const [people, setPeople] = createStore<{ found?: User[] }>({});
+  const setFound = (found: User[]) => setPeople("found", reconcile(found, { key: "name" }));
   const search = async (event: SubmitEvent) => {
     event.preventDefault();
     const wanted = String(new FormData(event.currentTarget as HTMLFormElement).get("filter")).trim();
@@ -27,7 +30,7 @@ export function People() {
     }
   };
   const replace = (changed: User | undefined) => {
-    if (changed) setFound(found()?.map((one) => (one.name === changed.name ? changed : one)));
+    if (changed) setFound((people.found ?? []).map((one) => (one.name === changed.name ? changed : one)));
   };
   return (
     <section>
@@ -47,9 +50,9 @@ export function People() {
           {t().search}
         </button>
       </form>
-      <Show when={found()}>
+      <Show when={people.found}>
         <ul class="people-found">
-          <For each={found()} fallback={<li class="empty">{t().nobodyFound}</li>}>
+          <For each={people.found} fallback={<li class="empty">{t().nobodyFound}</li>}>
             {(one) => <Person user={one} onChange={replace} />}
           </For>
         </ul>
