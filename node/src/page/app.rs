@@ -16,7 +16,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 /// The one file whose name stays: asked for anew each time, and small.
 const INDEX: &str = "index.html";
 /// Views that have an address of their own: the page itself knows what to show there.
-const VIEWS: [&str; 8] = ["", "seats", "day", "inbox", "messages", "staff", "kiosk", "cluster"];
+const VIEWS: [&str; 9] = ["", "seats", "day", "inbox", "messages", "staff", "account", "kiosk", "cluster"];
 
 struct File {
     /// Below `web/dist`.

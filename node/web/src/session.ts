@@ -15,6 +15,8 @@ export { unread, setUnread, user };
 export const userId = () => user()?.name.replace("users/", "") ?? "";
 export const isStaff = () => [Role.LIBRARIAN, Role.ADMIN].includes(user()?.role ?? Role.UNSPECIFIED);
 export const isAdmin = () => user()?.role === Role.ADMIN;
+/** Sees how the library is used and what was changed, and changes nothing. */
+export const isAuditor = () => user()?.role === Role.AUDITOR;
 export const isKiosk = () => user()?.role === Role.KIOSK;
 
 export async function restore() {

@@ -7,8 +7,8 @@ import { chromium } from "playwright-core";
 const CHROMIUM = process.env.CHROMIUM ?? ["/usr/bin/chromium", "/usr/bin/chromium-browser"].find((path) => existsSync(path));
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
-/** Of everything that a page waits for: longer than a failover, shorter than patience. */
-const PATIENCE_MS = 20_000;
+/** Of everything that a page waits for: longer than a failover on a machine that has much else to do. */
+const PATIENCE_MS = 45_000;
 
 export const SCREENS = {
   desktop: { viewport: { width: 1360, height: 900 } },
@@ -74,6 +74,12 @@ export async function visitor(browser, library, screen = "desktop", options = {}
       await page.locator('[data-phase="booked"]').waitFor();
     },
   };
+}
+
+/** By how much the page is wider than the screen, as one finds out who has to scroll it sideways. */
+export async function excess(page) {
+  const { width } = page.viewportSize();
+  return page.evaluate((width) => Math.max(document.documentElement.scrollWidth, innerWidth) - width, width);
 }
 
 /** What stands against the page as it is shown now, by everything that axe knows of WCAG 2.2 AA. */

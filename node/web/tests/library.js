@@ -2,7 +2,7 @@
 // Kubernetes would be: who connects reaches a node that lives.
 
 import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -15,10 +15,13 @@ const program = process.env.CARREL_BIN ?? join(target, "debug/carrel");
 const port = Number(process.env.CARREL_PAGE_PORT ?? 27400);
 const READY_WITHIN_MS = 90_000;
 
+/** Whether a Postgres is installed, where `carrel demo` looks for one: the reports are then those of the record. */
+const hasRecord = [15, 16, 17, 18].some((version) => existsSync(`/usr/lib/postgresql/${version}/bin/postgres`));
+
 export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Until `condition` gives something, which is returned. */
-export async function until(what, condition, within = 15_000) {
+export async function until(what, condition, within = 45_000) {
   const end = Date.now() + within;
   for (;;) {
     const found = await condition();
@@ -31,6 +34,7 @@ export async function until(what, condition, within = 15_000) {
 export async function openLibrary(catalog = join(here, "library.yaml")) {
   const dir = mkdtempSync(join(tmpdir(), "carrel-page-"));
   const run = ["demo", "--dir", join(dir, "demo"), "--port", String(port), "--exit-with-parent", String(process.pid)];
+  if (hasRecord) run.push("--postgres");
   if (catalog) run.push("--catalog", catalog);
   const demo = spawn(program, run, { stdio: ["ignore", "pipe", "pipe"] });
   let said = "";
@@ -52,6 +56,7 @@ export async function openLibrary(catalog = join(here, "library.yaml")) {
   const ports = facts().endpoints.map((endpoint) => Number(new URL(endpoint).port));
   const front = await balance(ports);
   return {
+    hasRecord,
     url: `http://127.0.0.1:${front.port}`,
     password: (user) => facts().accounts.find((account) => account.user === user).password,
     /** New connections go to this replica for as long as it lives. */

@@ -2,7 +2,7 @@
 
 import { after, afterEach, before, describe, test } from "node:test";
 import assert from "node:assert/strict";
-import { openBrowser, SCREENS, sendAllHome, violations, visitor } from "./browser.js";
+import { excess, openBrowser, SCREENS, sendAllHome, violations, visitor } from "./browser.js";
 import { openLibrary, until } from "./library.js";
 
 /** All that comes over the wire until the page can be used. */
@@ -133,6 +133,118 @@ for (const [index, screen] of Object.keys(SCREENS).entries()) {
       await one.close();
     });
 
+    test("what fits, and when: the filter and both ends of the time", async () => {
+      const one = await newcomer(`zoe-${screen}`, screen);
+      const count = async () => Number(await one.page.locator(".figure").textContent());
+      await until("as many as are shown free", async () => (await count()) === (await one.page.locator(".seat.free").count()));
+      const all = await count();
+      await one.page.locator(".chip", { hasText: "Window" }).click();
+      await until("fewer that fit", async () => (await count()) < all);
+      assert.equal(await one.page.locator(".seat.free:not(.faint)").count(), await count());
+      assert.ok(await one.page.locator(".seat.free.faint").count(), "the others are there still, and faint");
+      await one.page.locator(".chip", { hasText: "Window" }).click();
+      await until("all again", async () => (await count()) === all);
+      await one.page.locator(".date").nth(1).click();
+      const time = one.page.locator(".chosen b");
+      for (const name of ["Until", "From"]) {
+        const before = await time.textContent();
+        const end = one.page.getByRole("slider", { name });
+        await end.focus();
+        // Late in the evening there is no later end.
+        await one.page.keyboard.press((await end.inputValue()) === (await end.getAttribute("max")) ? "ArrowLeft" : "ArrowRight");
+        await one.page.locator(".chosen b", { hasNotText: before }).waitFor();
+      }
+      await one.page.locator(".seat.free").nth(40).waitFor();
+      await one.close();
+    });
+
+    test("a seat is held while one decides, and free again once one has", async () => {
+      const [one, other] = await Promise.all([newcomer(`uma-${screen}`, screen), newcomer(`vic-${screen}`, screen)]);
+      await one.seat(id(4)).click();
+      await one.page.getByRole("button", { name: "Book this seat" }).waitFor();
+      assert.match(await one.page.locator(".ring").textContent(), /^[12]:\d\d$/, "with the time that is left");
+      await other.page.locator(`[data-seat$="/${id(4)}"].taken`).waitFor();
+      await one.page.getByRole("button", { name: "Not this one" }).click();
+      await other.page.locator(`[data-seat$="/${id(4)}"].free`).waitFor();
+      await until("nothing of it", async () => !(await one.page.locator(".seat.mine, .seat.held").count()));
+      await Promise.all([one.close(), other.close()]);
+    });
+
+    test("a calendar's address: told once, good for every calendar, and worthless when one says so", async () => {
+      const one = await newcomer(`cal-${screen}`, screen);
+      await one.book(id(6));
+      await one.page.getByRole("button", { name: "To my day" }).click();
+      await one.page.getByRole("button", { name: "Make an address" }).click();
+      const address = await one.page.getByLabel("Told this once").inputValue();
+      const before = await fetch(address);
+      assert.match(await before.text(), /BEGIN:VEVENT/);
+      assert.match(before.headers.get("content-type"), /^text\/calendar/);
+      await one.page.getByRole("button", { name: "Make it worthless" }).click();
+      await one.page.locator(".toast").getByText("leads nowhere").waitFor();
+      assert.equal((await fetch(address)).status, 404);
+      const [file] = await Promise.all([
+        one.page.waitForEvent("download"),
+        one.page.getByRole("button", { name: "Calendar", exact: true }).click(),
+      ]);
+      assert.equal(file.suggestedFilename(), `${id(6)}.ics`);
+      await one.close();
+    });
+
+    test("an account: where one is logged in, another password, all that is kept, and gone", async () => {
+      const [name, old, wanted] = [`wes-${screen}`, "a good long password", "an even better password"];
+      const [one, elsewhere] = await Promise.all([newcomer(name, screen), visitor(browser, library, screen)]);
+      await elsewhere.open("/seats/main/hall");
+      await elsewhere.logIn(name, old);
+      await one.open("/account");
+      await one.page.locator('[data-session="other"]').getByRole("button", { name: "Log out" }).click();
+      await one.page.locator('[data-session="other"]').waitFor({ state: "detached" });
+      await elsewhere.open("/day");
+      await elsewhere.page.getByRole("heading", { name: "Log in to see what is yours" }).waitFor();
+      await one.page.getByLabel("Password now").fill("not my password");
+      await one.page.getByLabel("New password").fill(wanted);
+      await one.page.getByRole("button", { name: "Change password" }).click();
+      await one.page.getByRole("alert").getByText("Name or password is wrong").waitFor();
+      await one.page.getByLabel("Password now").fill(old);
+      await one.page.getByRole("button", { name: "Change password" }).click();
+      await one.page.locator(".toast").getByText("Changed").waitFor();
+      await elsewhere.logIn(name, wanted);
+      const [file] = await Promise.all([
+        one.page.waitForEvent("download"),
+        one.page.getByRole("button", { name: "Download" }).click(),
+      ]);
+      const kept = JSON.parse(await contentOf(file));
+      assert.equal(kept.user.name, `users/${name}`);
+      await one.page.getByRole("button", { name: "Delete account" }).click();
+      await one.page.getByRole("button", { name: "Really delete all of it" }).click();
+      await one.page.getByRole("button", { name: "Log in" }).first().waitFor();
+      await elsewhere.open("/day");
+      await elsewhere.page.getByRole("heading", { name: "Log in to see what is yours" }).waitFor();
+      await Promise.all([one.close(), elsewhere.close()]);
+    });
+
+    test("a strike for who cancels late, seen by them, waived at the desk, and told", async () => {
+      const [patron, desk] = await Promise.all([newcomer(`rex-${screen}`, screen), visitor(browser, library, screen)]);
+      await patron.open("/seats/main/cells");
+      await patron.book("c-004");
+      await patron.page.getByRole("button", { name: "To my day" }).click();
+      await patron.page.getByRole("button", { name: "Cancel booking" }).click();
+      await patron.page.getByRole("button", { name: "Really cancel" }).click();
+      await patron.page.getByText("Nothing is booked.").waitFor();
+      await patron.open("/account");
+      await patron.page.getByText("Cancelled late").waitFor();
+      await desk.open("/staff/people");
+      await desk.logIn("admin");
+      await desk.page.getByLabel("Name, or part of it with *").fill(`rex-${screen}`);
+      await desk.page.getByRole("button", { name: "Search" }).click();
+      await desk.page.getByRole("button", { name: "Strikes" }).click();
+      await desk.page.getByLabel("Reason, for the record").fill("The fire alarm");
+      await desk.page.getByRole("button", { name: "Waive" }).click();
+      await desk.page.locator(".extras", { hasText: "Waived" }).waitFor();
+      await patron.open("/inbox");
+      await patron.page.getByText("A strike was waived").first().waitFor();
+      await Promise.all([patron.close(), desk.close()]);
+    });
+
     test("two want one seat: one has it, the other has three more, and a place in line", async () => {
       const [one, other] = await Promise.all([newcomer(`ben-${screen}`, screen), newcomer(`cleo-${screen}`, screen)]);
       await Promise.all([one.seat(id(3)).click(), other.seat(id(3)).click()]);
@@ -219,9 +331,24 @@ for (const [index, screen] of Object.keys(SCREENS).entries()) {
       await desk.page.getByRole("button", { name: "Suspend for a week" }).waitFor();
       await patron.open("/inbox");
       await desk.page.getByRole("link", { name: "Announcement" }).click();
-      await desk.page.getByLabel("To everybody").fill(`Tea at four, on a ${screen}.`);
-      await desk.page.getByRole("button", { name: "Announce" }).click();
+      const announce = async (whom, text) => {
+        await desk.page.getByLabel("To whom").selectOption(whom);
+        await desk.page.getByLabel("Text").fill(text);
+        await desk.page.getByRole("button", { name: "Announce" }).click();
+        await until("an empty form", async () => (await desk.page.getByLabel("Text").inputValue()) === "");
+      };
+      await announce({ label: "Kiosk" }, `Restart at ten, on a ${screen}.`);
+      await announce({ label: "Main Library" }, `The lift is out, on a ${screen}.`);
+      await announce({ label: "To everybody" }, `Tea at four, on a ${screen}.`);
       await patron.page.getByText(`Tea at four, on a ${screen}.`).waitFor();
+      await patron.page.getByText(`The lift is out, on a ${screen}.`).waitFor();
+      assert.equal(await patron.page.getByText("Restart at ten").count(), 0, "who is no kiosk is not told");
+      await desk.page.getByRole("link", { name: "Audit" }).click();
+      await desk.page.getByLabel("Name, or number of a reservation").fill(`finn-${screen}`);
+      await desk.page.getByRole("button", { name: "Search" }).click();
+      const suspended = desk.page.locator('[data-action="SUSPEND_USER"]');
+      await suspended.getByText("Three times no-show").waitFor();
+      await suspended.getByText("admin").waitFor();
       assert.deepEqual([...patron.trouble, ...desk.trouble], []);
       await Promise.all([patron.close(), desk.close()]);
     });
@@ -235,17 +362,21 @@ for (const [index, screen] of Object.keys(SCREENS).entries()) {
         await one.logIn("admin");
         await one.page.locator(".seat.free").first().waitFor();
         assert.deepEqual(await violations(one.page), [], `the map, ${colorScheme}`);
+        assert.equal(await excess(one.page), 0, "the map is no wider than the screen");
         await one.seat(id(16)).click();
         await one.page.getByRole("button", { name: "Book this seat" }).waitFor();
         assert.deepEqual(await violations(one.page), [], `a held seat, ${colorScheme}`);
         await one.page.getByRole("button", { name: "Not this one" }).click();
         await one.page.getByRole("button", { name: "List" }).click();
         assert.deepEqual(await violations(one.page), [], `the list, ${colorScheme}`);
-        const others = ["day", "inbox", "messages/kim", "staff/today", "staff/closures", "staff/people", "kiosk", "cluster"];
+        const desk = ["today", "walkin", "closures", "people", "announce", "reports", "audit", "catalogue"];
+        const others = ["day", "inbox", "messages/kim", "account", "kiosk", "cluster", ...desk.map((tab) => `staff/${tab}`)];
         for (const path of others) {
           await one.open(`/${path}`);
-          await one.page.locator("main h1, main h2").first().waitFor();
+          await one.page.locator("main :is(h1, h2):visible").first().waitFor();
+          await one.page.locator("main .waiting").waitFor({ state: "detached" });
           assert.deepEqual(await violations(one.page), [], `${path}, ${colorScheme}`);
+          assert.equal(await excess(one.page), 0, `${path} is no wider than the screen`);
         }
         await one.close();
       }
@@ -277,9 +408,7 @@ describe("in the library", () => {
       admin.page.waitForEvent("download"),
       admin.page.getByRole("button", { name: "Download the catalogue" }).click(),
     ]);
-    const chunks = [];
-    for await (const chunk of await download.createReadStream()) chunks.push(chunk);
-    const catalogue = JSON.parse(Buffer.concat(chunks).toString("utf8"));
+    const catalogue = JSON.parse(await contentOf(download));
     catalogue.branches[0].areas.find(({ id }) => id === "cells").seats.pop();
     const buffer = Buffer.from(JSON.stringify(catalogue));
     await admin.page.getByLabel("Import a file").setInputFiles({ name: "c.json", mimeType: "application/json", buffer });
@@ -287,6 +416,56 @@ describe("in the library", () => {
     await admin.page.getByRole("button", { name: "Import", exact: true }).click();
     await admin.page.locator(".toast").getByText("Imported").waitFor();
     await admin.close();
+  });
+});
+
+describe("how it is used", () => {
+  test("full hours, no-shows, every area, and a file of it all, for who may know", async () => {
+    const reader = await newcomer("nora");
+    await reader.book("h-045");
+    const desk = await visitor(browser, library);
+    await desk.open("/staff/reports");
+    await desk.logIn("auditor");
+    await desk.page.locator(".heat").waitFor();
+    assert.deepEqual(await desk.page.locator(".subtabs a").allTextContents(), ["Reports", "Audit"]);
+    const told = library.hasRecord ? "From the relational record" : "From what the nodes hold";
+    await desk.page.getByText(told).waitFor();
+    // Today is the last row, and the record a moment behind.
+    const full = desk.page.locator(".heat tbody tr:last-child td:not(.shut)").filter({ hasNotText: /^0 %$/ });
+    await until("an hour that is not empty", async () => {
+      if (await full.count()) return true;
+      await desk.page.reload();
+      await desk.page.locator(".heat").waitFor();
+      return false;
+    });
+    assert.equal(await desk.page.locator(".heat tbody tr").count(), 7);
+    await desk.page.getByRole("button", { name: "28 days" }).click();
+    await desk.page.locator(".heat tbody tr").nth(27).waitFor();
+    await desk.page.locator(".numbers").getByRole("rowheader", { name: "Hall" }).waitFor();
+    const [download] = await Promise.all([
+      desk.page.waitForEvent("download"),
+      desk.page.getByRole("button", { name: "Reservations as CSV" }).click(),
+    ]);
+    const lines = (await contentOf(download)).trim().split("\n");
+    assert.ok(lines.length > 1 && !lines.some((line) => line.includes("nora")), "people have pseudonyms");
+    await reader.open("/staff/reports");
+    await reader.page.getByText("This is for staff.").waitFor();
+    assert.deepEqual([...desk.trouble, ...reader.trouble], []);
+    await Promise.all([reader.close(), desk.close()]);
+  });
+
+  test("light or dark, as one likes, also the next time", async () => {
+    const one = await visitor(browser, library, "desktop", { colorScheme: "light" });
+    await one.open("/seats");
+    const paper = () => one.page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+    const light = await paper();
+    await one.page.getByRole("button", { name: "Light or dark" }).click();
+    const dark = await paper();
+    assert.notEqual(dark, light);
+    await one.page.reload();
+    await one.page.locator(".tiles li").first().waitFor();
+    assert.equal(await paper(), dark);
+    await one.close();
   });
 });
 
@@ -307,6 +486,7 @@ describe("when the leader dies", () => {
     await one.seat("h-048").click();
     await one.page.getByRole("button", { name: "Book this seat" }).click();
     await one.page.getByText("Reconnecting. Your booking is sent again, and made once.").waitFor();
+    assert.equal(await one.page.locator('[data-phase="booked"], .seat.mine').count(), 0, "what is not known is not shown");
     await one.page.locator('[data-phase="booked"]').waitFor();
     assert.ok(attempts.length > 1, "it was asked again");
     assert.equal(new Set(attempts).size, 1, "with the same request id");
@@ -321,6 +501,10 @@ describe("when the leader dies", () => {
     await until("all replicas", async () => (await library.leader()) !== undefined);
     const leader = await library.leader();
     library.prefer(leader);
+    const watches = [];
+    one.page.on("request", (request) => {
+      if (request.url().endsWith("/WatchSeatMap")) watches.push(request.postDataBuffer()?.length ?? 0);
+    });
     await one.page.reload();
     await one.page.locator('[data-seat$="/h-047"].free').waitFor();
     const saw = one.page.locator('[data-link="reconnecting"]').waitFor();
@@ -329,6 +513,7 @@ describe("when the leader dies", () => {
     await other.book("h-047");
     await one.page.locator('[data-seat$="/h-047"].taken').waitFor();
     await one.page.locator('[data-link="reconnecting"]').waitFor({ state: "detached" });
+    assert.ok(watches.at(-1) > watches[0], `it goes on where it was, by a token: ${watches}`);
     await other.page.getByRole("button", { name: "To my day" }).click();
     await other.page.getByRole("button", { name: "Cancel booking" }).click();
     await other.page.getByRole("button", { name: "Really cancel" }).click();
@@ -370,6 +555,12 @@ describe("when the leader dies", () => {
     await admin.close();
   });
 });
+
+async function contentOf(download) {
+  const chunks = [];
+  for await (const chunk of await download.createReadStream()) chunks.push(chunk);
+  return Buffer.concat(chunks).toString("utf8");
+}
 
 async function focused(page) {
   return page.evaluate(() => {

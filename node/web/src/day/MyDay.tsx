@@ -15,6 +15,7 @@ import { at, clock, countdown, dayOf, HOUR, length, MINUTE, ms, now, span } from
 import { t } from "../words";
 import { inWords } from "../words/refusals";
 import { calendarFile } from "./calendar";
+import { Feed } from "./Feed";
 import { isOffer, mine, noteReservation, refreshMine } from "./mine";
 
 /** What an extension is asked for in. */
@@ -48,6 +49,7 @@ export default function MyDay() {
         <h2>{t().waitingFor}</h2>
         <For each={waiting()}>{(entry) => <Wait entry={entry} />}</For>
       </Show>
+      <Feed />
     </div>
   );
 }

@@ -2,6 +2,7 @@
 
 import type { Reservation } from "../gen/carrel/v1/reservation_pb";
 import { branchNamed, lastPart, seatLabel } from "../seats/places";
+import { download } from "../shell/download";
 import { ms } from "../time";
 import { t } from "../words";
 
@@ -27,9 +28,5 @@ export function calendarFile(reservation: Reservation) {
     "END:VCALENDAR",
     "",
   ];
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([lines.join("\r\n")], { type: "text/calendar" }));
-  link.download = `${lastPart(seat)}.ics`;
-  link.click();
-  URL.revokeObjectURL(link.href);
+  download(`${lastPart(seat)}.ics`, "text/calendar", [lines.join("\r\n")]);
 }

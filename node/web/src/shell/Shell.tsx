@@ -5,7 +5,7 @@ import { keepMineFresh } from "../day/mine";
 import { keepInboxLive } from "../post/live";
 import { isReconnecting } from "../rpc/link";
 import { go, route } from "../route";
-import { isKiosk, isStaff, logOut, restore, unread, user, userId, withUser } from "../session";
+import { isAuditor, isKiosk, isStaff, logOut, restore, unread, user, userId, withUser } from "../session";
 import Seats from "../seats/Seats";
 import { LANGUAGES, type Language, language, speak, t } from "../words";
 import { Announcer } from "./announce";
@@ -16,6 +16,7 @@ const MyDay = lazy(() => import("../day/MyDay"));
 const Inbox = lazy(() => import("../post/Inbox"));
 const Messages = lazy(() => import("../post/Messages"));
 const Staff = lazy(() => import("../staff/Staff"));
+const Account = lazy(() => import("../account/Account"));
 const Kiosk = lazy(() => import("../kiosk/Kiosk"));
 const Cluster = lazy(() => import("../cluster/Cluster"));
 
@@ -53,7 +54,7 @@ export function Shell() {
       { to: "day", icon: "day" },
       { to: "inbox", icon: "inbox" },
       { to: "messages", icon: "letters" },
-      ...(isStaff() ? [{ to: "staff", icon: "staff" } as const] : []),
+      ...(isStaff() || isAuditor() ? [{ to: "staff", icon: "staff" } as const] : []),
     ] as const;
 
   return (
@@ -101,7 +102,7 @@ export function Shell() {
               </Show>
             }
           >
-            <Account />
+            <Whoever />
           </Show>
         </div>
       </header>
@@ -129,6 +130,11 @@ export function Shell() {
             <Match when={view() === "staff"}>
               <Personal>
                 <Staff />
+              </Personal>
+            </Match>
+            <Match when={view() === "account"}>
+              <Personal>
+                <Account />
               </Personal>
             </Match>
             <Match when={view() === "kiosk"}>
@@ -187,7 +193,7 @@ function Personal(props: { children: JSX.Element }) {
   );
 }
 
-function Account() {
+function Whoever() {
   const [isOpen, setOpen] = createSignal(false);
   return (
     <div class="account">
@@ -196,6 +202,16 @@ function Account() {
       </button>
       <Show when={isOpen()}>
         <div class="menu">
+          <button
+            type="button"
+            class="plain"
+            onClick={() => {
+              setOpen(false);
+              go("/account");
+            }}
+          >
+            {t().views.account}
+          </button>
           <button
             type="button"
             class="plain"

@@ -10,7 +10,7 @@ import { noteSessionOver } from "../session";
 import { clock, DAY, dateOf, dayOf, HOUR, midnight, ms, now, span } from "../time";
 import { t } from "../words";
 import { Sheet } from "../shell/Sheet";
-import { deed } from "./deed";
+import { deed } from "../rpc/deed";
 import type { Place } from "./Staff";
 
 /** Seats whose day is asked for at once, as there is no call for all of an area. */

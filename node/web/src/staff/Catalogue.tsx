@@ -5,9 +5,10 @@ import { createSignal, For, Show } from "solid-js";
 import { type Catalog, CatalogSchema, type ImportCatalogResponse } from "../gen/carrel/v1/catalog_pb";
 import { catalog } from "../rpc/clients";
 import { refreshPlaces } from "../seats/places";
+import { download } from "../shell/download";
 import { ownZone } from "../time";
 import { t } from "../words";
-import { deed } from "./deed";
+import { deed } from "../rpc/deed";
 
 /** More changes than anybody reads are counted. */
 const SHOWN_MAX = 40;
@@ -54,15 +55,11 @@ export default function Catalogue() {
   const { isBusy, problem, perform } = deed(() => ownZone);
   const [fault, setFault] = createSignal("");
   const [preview, setPreview] = createSignal<Preview>();
-  const download = async () => {
+  const take = async () => {
     const answer = await perform(() => catalog.exportCatalog({}));
     if (!answer?.catalog) return;
     const text = JSON.stringify(toJson(CatalogSchema, answer.catalog), null, 1);
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
-    link.download = `catalogue-${answer.revision}.json`;
-    link.click();
-    URL.revokeObjectURL(link.href);
+    download(`catalogue-${answer.revision}.json`, "application/json", [text]);
   };
   const read = async (file: File | undefined) => {
     setPreview(undefined);
@@ -98,7 +95,7 @@ export default function Catalogue() {
     <section class="stack panel">
       <h2>{t().desk.catalogue}</h2>
       <div class="actions">
-        <button type="button" class="plain" disabled={isBusy()} onClick={() => void download()}>
+        <button type="button" class="plain" disabled={isBusy()} onClick={() => void take()}>
           {t().download}
         </button>
       </div>

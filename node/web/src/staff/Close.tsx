@@ -5,7 +5,7 @@ import { Closing, type CloseSeatsResponse } from "../gen/carrel/v1/seat_pb";
 import { seats } from "../rpc/clients";
 import { dateOf, interval, midnight, MINUTE, now } from "../time";
 import { t } from "../words";
-import { deed } from "./deed";
+import { deed } from "../rpc/deed";
 import type { Place } from "./Staff";
 
 export function Close(props: { place: Place }) {

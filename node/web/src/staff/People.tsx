@@ -1,4 +1,4 @@
-// Accounts: strikes and waivers, suspensions, who needs an accessible seat.
+// Accounts: strikes and waivers, suspensions.
 
 import { createSignal, For, Show } from "solid-js";
 import { createStore, reconcile } from "solid-js/store";
@@ -10,7 +10,7 @@ import { lastPart } from "../seats/places";
 import { noteSessionOver } from "../session";
 import { at, DAY, dayOf, ms, now, ownZone } from "../time";
 import { t } from "../words";
-import { deed } from "./deed";
+import { deed } from "../rpc/deed";
 
 const PAGE = 50;
 const SUSPEND = 7 * DAY;

@@ -1,9 +1,9 @@
 // The desk: what is going on in an area, who has come without a booking, what is closed, whom to forgive, what to tell
-// everybody, and the catalogue.
+// everybody, how the library is used, what was changed, and the catalogue.
 
 import { createMemo, createSignal, For, lazy, Match, Show, Suspense, Switch } from "solid-js";
 import { route } from "../route";
-import { isAdmin, isStaff } from "../session";
+import { isAdmin, isAuditor, isStaff } from "../session";
 import { branches, lastPart } from "../seats/places";
 import { Link } from "../shell/Shell";
 import { t } from "../words";
@@ -13,6 +13,8 @@ import { Close } from "./Close";
 import { People } from "./People";
 import { WalkIn } from "./WalkIn";
 
+const Audit = lazy(() => import("./Audit"));
+const Reports = lazy(() => import("./Reports"));
 const Catalogue = lazy(() => import("./Catalogue"));
 
 export interface Place {
@@ -22,7 +24,6 @@ export interface Place {
 }
 
 export default function Staff() {
-  const tab = () => route()[1] ?? "today";
   const [chosenBranch, setBranch] = createSignal(localStorage.getItem("branch") ?? "");
   const [chosenArea, setArea] = createSignal("");
   const branch = createMemo(
@@ -33,13 +34,19 @@ export default function Staff() {
     const [here, part] = [branch(), area()];
     return here && part ? { branch: here.name, area: part.name, zone: here.timeZone } : undefined;
   });
-  const tabs = () => ["today", "walkin", "closures", "people", "announce", ...(isAdmin() ? ["catalogue"] : [])];
+  const tabs = () => [
+    ...(isStaff() ? ["today", "walkin", "closures", "people", "announce"] : []),
+    "reports",
+    "audit",
+    ...(isAdmin() ? ["catalogue"] : []),
+  ];
+  const tab = () => (tabs().includes(route()[1] ?? "") ? route()[1]! : tabs()[0]!);
   return (
-    <Show when={isStaff()} fallback={<p class="empty">{t().staffOnly}</p>}>
+    <Show when={isStaff() || isAuditor()} fallback={<p class="empty">{t().staffOnly}</p>}>
       <div class="column wide">
         <header class="bar">
           <h1>{t().views.staff}</h1>
-          <Show when={["today", "walkin", "closures"].includes(tab())}>
+          <Show when={["today", "walkin", "closures", "reports"].includes(tab())}>
             <div class="inline">
               <label class="sr" for="staff-branch">
                 {t().branch}
@@ -53,18 +60,20 @@ export default function Staff() {
                   )}
                 </For>
               </select>
-              <label class="sr" for="staff-area">
-                {t().area}
-              </label>
-              <select id="staff-area" onChange={(e) => setArea(e.target.value)}>
-                <For each={branch()?.areas}>
-                  {(one) => (
-                    <option value={one.name} selected={one.name === area()?.name}>
-                      {one.displayName}
-                    </option>
-                  )}
-                </For>
-              </select>
+              <Show when={tab() !== "reports"}>
+                <label class="sr" for="staff-area">
+                  {t().area}
+                </label>
+                <select id="staff-area" onChange={(e) => setArea(e.target.value)}>
+                  <For each={branch()?.areas}>
+                    {(one) => (
+                      <option value={one.name} selected={one.name === area()?.name}>
+                        {one.displayName}
+                      </option>
+                    )}
+                  </For>
+                </select>
+              </Show>
             </div>
           </Show>
         </header>
@@ -87,6 +96,10 @@ export default function Staff() {
             </Match>
             <Match when={tab() === "announce"}>
               <Announce />
+            </Match>
+            <Match when={tab() === "reports" && place()}>{(here) => <Reports place={here()} />}</Match>
+            <Match when={tab() === "audit"}>
+              <Audit />
             </Match>
             <Match when={tab() === "catalogue"}>
               <Catalogue />

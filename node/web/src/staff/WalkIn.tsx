@@ -4,7 +4,7 @@ import { For } from "solid-js";
 import { reservations } from "../rpc/clients";
 import { at, HOUR, length, MINUTE, now } from "../time";
 import { t } from "../words";
-import { deed } from "./deed";
+import { deed } from "../rpc/deed";
 import type { Place } from "./Staff";
 
 const GRID = 30 * MINUTE;
