@@ -308,10 +308,10 @@ for (const [index, screen] of Object.keys(SCREENS).entries()) {
       await desk.page.locator("#staff-area").selectOption({ label: "Hall" });
       await desk.page.locator(".stay").filter({ hasText: `finn-${screen}` }).waitFor();
       await desk.page.getByRole("link", { name: "Walk-in" }).click();
-      await desk.page.getByLabel("Person").fill(`kim-${screen}`);
+      await desk.page.getByLabel("Person").fill(`finn-${screen}`);
       await desk.page.getByLabel("Seat", { exact: true }).fill(id(7));
       await desk.page.getByRole("button", { name: "Seat them" }).click();
-      // Kim has another seat at this time, and the desk is told so.
+      // Finn has another seat at this time, and the desk is told so.
       await desk.page.getByRole("alert").getByText("another seat").waitFor();
       await desk.page.getByRole("link", { name: "Closures" }).click();
       await desk.page.getByLabel("Seat (empty: the whole area)").fill(id(8));
@@ -346,7 +346,7 @@ for (const [index, screen] of Object.keys(SCREENS).entries()) {
       await desk.page.getByRole("link", { name: "Audit" }).click();
       await desk.page.getByLabel("Name, or number of a reservation").fill(`finn-${screen}`);
       await desk.page.getByRole("button", { name: "Search" }).click();
-      const suspended = desk.page.locator('[data-action="SUSPEND_USER"]');
+      const suspended = desk.page.locator('[data-action="SUSPEND"]');
       await suspended.getByText("Three times no-show").waitFor();
       await suspended.getByText("admin").waitFor();
       assert.deepEqual([...patron.trouble, ...desk.trouble], []);

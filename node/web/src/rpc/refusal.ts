@@ -38,7 +38,8 @@ export function isTrouble(error: unknown): boolean {
 }
 
 export function isSessionOver(error: unknown): boolean {
-  return ConnectError.from(error).code === Code.Unauthenticated;
+  // Whoever mistypes a password in order to change it is who they were.
+  return ConnectError.from(error).code === Code.Unauthenticated && refusalOf(error).reason !== "CREDENTIALS_INVALID";
 }
 
 /** How long the node asks to wait before the next attempt. */
