@@ -26,7 +26,7 @@ for (const [screen, colorScheme] of [["desktop", "light"], ["desktop", "dark"], 
   const one = await visitor(browser, library, screen, { colorScheme });
   const shot = (name) => one.page.screenshot({ path: join(pictures, `${name}${suffix}.png`) });
   await one.open(HALL);
-  await one.register(`amy-${screen}-${colorScheme}`);
+  await one.register({ desktop: { light: "amy", dark: "ben" }, phone: { light: "cleo", dark: "dora" } }[screen][colorScheme]);
   const own = `a-0${{ desktop: { light: 12, dark: 13 }, phone: { light: 18, dark: 19 } }[screen][colorScheme]}`;
   await one.seat(own).click();
   await one.page.getByRole("button", { name: "Book this seat" }).waitFor();

@@ -152,7 +152,7 @@ export const de: Words = {
   feedOnce: "Nur dieses eine Mal gezeigt. Eine andere Adresse macht sie wertlos.",
   makeFeed: "Adresse erzeugen",
   makeAnotherFeed: "Andere erzeugen",
-  revokeFeed: "Wertlos machen",
+  revokeFeed: "Widerrufen",
   feedRevoked: "Die Adresse führt nirgends mehr hin",
   copy: "Kopieren",
   copied: "Kopiert",

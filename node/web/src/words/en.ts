@@ -154,7 +154,7 @@ export const en = {
   feedOnce: "Told this once. Another address makes it worthless.",
   makeFeed: "Make an address",
   makeAnotherFeed: "Make another",
-  revokeFeed: "Make it worthless",
+  revokeFeed: "Revoke it",
   feedRevoked: "The address leads nowhere any more",
   copy: "Copy",
   copied: "Copied",

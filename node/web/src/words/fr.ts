@@ -153,7 +153,7 @@ export const fr: Words = {
   feedOnce: "Montrée cette seule fois. Une autre adresse la rend sans valeur.",
   makeFeed: "Créer une adresse",
   makeAnotherFeed: "En créer une autre",
-  revokeFeed: "La rendre sans valeur",
+  revokeFeed: "La révoquer",
   feedRevoked: "L’adresse ne mène plus nulle part",
   copy: "Copier",
   copied: "Copié",

@@ -150,7 +150,7 @@ export const zh: Words = {
   feedOnce: "只显示这一次。生成新地址后此地址失效。",
   makeFeed: "生成地址",
   makeAnotherFeed: "生成新地址",
-  revokeFeed: "使其失效",
+  revokeFeed: "撤销地址",
   feedRevoked: "地址已失效",
   copy: "复制",
   copied: "已复制",
