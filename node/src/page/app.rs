@@ -10,7 +10,7 @@ use http::{HeaderMap, Method};
 
 use crate::page::not_found;
 
-/// What it is made of comes from this node, and nothing of it is written into its own text; it talks to this node alone.
+/// What it is made of comes from this node, and nothing of it stands in its own text; it talks to this node alone.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
                       font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 /// The one file whose name stays: asked for anew each time, and small.
