@@ -37,8 +37,8 @@ const PACE: Duration = Duration::from_millis(50);
 const CHANGES_MAX: usize = 64;
 /// Frames on their way to one reader: a map of a large branch has half a megabyte.
 const FRAMES_MAX: usize = 4;
-/// Between two looks while nobody watches; whoever comes causes another at once. All seats of a campus take a tenth of a
-/// second, which bookings have better use for.
+/// Between two looks while nobody watches; whoever comes causes another at once. All seats of a campus take a tenth of
+/// a second, which bookings have better use for.
 const IDLE_PACE: Duration = Duration::from_secs(10);
 /// Between two looks for branches that are new.
 const LOOK_FOR_BRANCHES_EVERY: Duration = Duration::from_millis(500);
