@@ -1,5 +1,5 @@
-//! The built page, `web/dist`, as a table of files in the binary. Built by `make page` and committed, so that this needs
-//! no Node.
+//! The built page, `web/dist`, as a table of files in the binary. Built by `make page` and committed, so that this
+//! needs no Node.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};

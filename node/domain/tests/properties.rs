@@ -384,14 +384,14 @@ fn a_tally_that_is_kept_up_is_one_of_the_state() {
     assert!(met.iter().all(|count| *count > 0), "some were never met: {met:?}");
 }
 
-/// What the steps above are worth: among a few hundred of their sequences everything is asked for and granted, and
+/// What the steps above are worth: among a thousand of their sequences everything is asked for and granted, and
 /// claims take every turn that there is.
 #[test]
 fn the_steps_reach_everything() {
     let mut runner = TestRunner::deterministic();
     let (mut granted, mut turns) = (BTreeSet::new(), BTreeSet::new());
     let mut refused = BTreeSet::new();
-    for _ in 0..500 {
+    for _ in 0..1_000 {
         let (change, drawn) = (0..12u8, steps()).new_tree(&mut runner).expect("steps can be drawn").current();
         let mut world = World::open(change);
         for step in &drawn {

@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::outward::envelope::Envelope;
 use crate::outward::receiver::{Caller, Line};
-use crate::outward::{Backoff, Channel, LOOK_SOON, Outward};
+use crate::outward::{Backoff, Channel, Delivery, LOOK_SOON, Outward};
 
 const FAILED: Backoff = Backoff { first: Duration::from_secs(1), last: Duration::from_secs(300) };
 /// A change is noticed at once; this is for what nothing announces.
@@ -75,7 +75,7 @@ async fn tell(outward: Outward, caller: Caller, id: WebhookId) {
         let now = view.at().time;
         drop(view);
         if event.at.time <= now.plus_us(-outward.give_up_after_us) {
-            outward.count(Channel::Webhook, "given_up");
+            outward.count(Channel::Webhook, Delivery::GivenUp);
             told = event.position;
             mark(told, 1);
             continue;
@@ -84,13 +84,13 @@ async fn tell(outward: Outward, caller: Caller, id: WebhookId) {
         let signed = envelope.signed(webhook.secrets(now));
         match line.post(&caller, &webhook.url, signed).await {
             Ok(()) => {
-                outward.count(Channel::Webhook, "sent");
+                outward.count(Channel::Webhook, Delivery::Sent);
                 failures = 0;
                 told = event.position;
                 mark(told, 0);
             }
             Err(error) => {
-                outward.count(Channel::Webhook, "failed");
+                outward.count(Channel::Webhook, Delivery::Failed);
                 failures += 1;
                 let pause = FAILED.after(failures);
                 tracing::warn!(webhook = %format_args!("{:032x}", id.0), %error, failures, ?pause, "not told");

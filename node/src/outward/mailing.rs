@@ -16,7 +16,7 @@ use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::outward::letters::letter;
-use crate::outward::{Backoff, BeginError, Channel, LOOK_SOON, MailSettings, Outward};
+use crate::outward::{Backoff, BeginError, Channel, Delivery, LOOK_SOON, MailSettings, Outward};
 
 /// Connections to the mail server at once.
 const AT_ONCE: usize = 4;
@@ -207,21 +207,21 @@ pub(super) async fn run(outward: &Outward, post: Option<&Post>) {
                     if let Outcome::Refused(why) = &outcome {
                         tracing::warn!(user = user.0, why, "a mail is given up");
                     }
-                    outward.count(Channel::Mail, if is_given_up { "given_up" } else { "sent" });
+                    outward.count(Channel::Mail, if is_given_up { Delivery::GivenUp } else { Delivery::Sent });
                     let mark = due.mark(*user, is_given_up);
                     readers.sent.insert(*user, mark.sent);
                     readers.refused.remove(user);
                     outward.ledger.mail(mark);
                 }
                 Outcome::RefusedForNow(why) => {
-                    outward.count(Channel::Mail, "failed");
+                    outward.count(Channel::Mail, Delivery::Failed);
                     let (count, until) = readers.refused.entry(*user).or_insert((0, Instant::now()));
                     *count += 1;
                     *until = Instant::now() + REFUSED.after(*count);
                     tracing::debug!(user = user.0, why, "a mail is refused for now");
                 }
                 Outcome::Away(why) => {
-                    outward.count(Channel::Mail, "failed");
+                    outward.count(Channel::Mail, Delivery::Failed);
                     away = Some(why);
                 }
             }

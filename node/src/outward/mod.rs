@@ -78,14 +78,48 @@ enum Channel {
     Webhook,
 }
 
-impl Outward {
-    fn count(&self, channel: Channel, outcome: &str) {
-        let channel = match channel {
-            Channel::Mail => "mail",
-            Channel::Webhook => "webhook",
-        };
-        self.deliveries.with_label_values(&[channel, outcome]).inc();
+/// What became of an attempt.
+#[derive(Clone, Copy, Debug)]
+enum Delivery {
+    Sent,
+    Failed,
+    GivenUp,
+}
+
+impl Channel {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Mail => "mail",
+            Self::Webhook => "webhook",
+        }
     }
+}
+
+impl Delivery {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Failed => "failed",
+            Self::GivenUp => "given_up",
+        }
+    }
+}
+
+impl Outward {
+    fn count(&self, channel: Channel, delivery: Delivery) {
+        self.deliveries.with_label_values(&[channel.label(), delivery.label()]).inc();
+    }
+}
+
+/// None of any kind so far: what is missing until it happens cannot be watched.
+fn counters(registry: &Registry) -> Result<IntCounterVec, prometheus::Error> {
+    let deliveries = registered(registry, catalogue::DELIVERIES.counters())?;
+    for channel in [Channel::Mail, Channel::Webhook] {
+        for delivery in [Delivery::Sent, Delivery::Failed, Delivery::GivenUp] {
+            deliveries.with_label_values(&[channel.label(), delivery.label()]);
+        }
+    }
+    Ok(deliveries)
 }
 
 /// Between two looks while entries come in by the thousand: nobody notices, and each look has a price.
@@ -116,7 +150,7 @@ pub fn begin(
     registry: &Registry,
     stop: CancellationToken,
 ) -> Result<(), BeginError> {
-    let deliveries = registered(registry, catalogue::DELIVERIES.counters())?;
+    let deliveries = counters(registry)?;
     let post = settings.mail.map(mailing::Post::new).transpose()?;
     let caller = settings.networks.map(receiver::Caller::new).transpose()?;
     if post.is_none() && caller.is_none() {

@@ -190,6 +190,15 @@ pub fn library() -> Board {
             )
             .shaped(Shape::Stacked),
             panel(
+                "Mails and events sent out",
+                Unit::Count,
+                "Attempts in an hour, by what became of them: what fails is tried again, what is given up is not.",
+                &[(
+                    "sum by (channel, outcome) (increase(carrel_deliveries_total{NODES}[1h]))",
+                    "{{channel}}, {{outcome}}",
+                )],
+            ),
+            panel(
                 "No-shows by branch",
                 Unit::Count,
                 "In an hour.",

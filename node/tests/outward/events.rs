@@ -57,6 +57,11 @@ fn receivers_are_told_in_order_through_lost_replies_and_leaders() {
         move |event: &Arrived| parsed(event)["subject"] == subject.as_str()
     };
 
+    let cancelled = |reservation: &str| {
+        let is_about = about(reservation);
+        move |event: &Arrived| is_about(event) && parsed(event)["data"]["state"] == "CANCELLED"
+    };
+
     let first = book(2);
     let event = receiver.wait_for(1, "the first event", about(&first)).remove(0);
     assert_eq!(event.to, "POST /hook?of=campus HTTP/1.1");
@@ -77,6 +82,7 @@ fn receivers_are_told_in_order_through_lost_replies_and_leaders() {
         assert_eq!(twice[0].header("webhook-id"), twice[1].header("webhook-id"), "{mood:?}");
         assert_eq!(twice[0].body, twice[1].body, "{mood:?}");
         cancel(&reservation);
+        receiver.wait_for(1, "that it is cancelled", cancelled(&reservation));
     }
     assert!(receiver.arrived().iter().all(|event| event.to.starts_with("POST /hook?of=campus ")));
 
@@ -94,8 +100,7 @@ fn receivers_are_told_in_order_through_lost_replies_and_leaders() {
         cancel(reservation);
     }
     for reservation in &missed {
-        let states = |event: &Arrived| about(reservation)(event) && parsed(event)["data"]["state"] == "CANCELLED";
-        receiver.wait_for(1, "a cancellation", states);
+        receiver.wait_for(1, "a cancellation", cancelled(reservation));
     }
 
     // One id is one event, and the first time that each comes they are in order.

@@ -91,6 +91,15 @@ impl Receiver {
         is_now
     }
 
+    /// The one that it is in, which is over by that if it lasts for once.
+    fn spend_mood(&self) -> Mood {
+        let mut inside = self.inside.lock().expect("no test panics with it");
+        match inside.mood {
+            lasting @ (Mood::Well | Mood::Away) => lasting,
+            _ => std::mem::replace(&mut inside.mood, Mood::Well),
+        }
+    }
+
     fn take(&self, arrived: Arrived) {
         self.inside.lock().expect("no test panics with it").arrived.push(arrived);
     }
@@ -185,20 +194,20 @@ fn events(stream: TcpStream, receiver: &Receiver) -> std::io::Result<()> {
         let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;
+        // Before anybody can see that it is here: a mood that comes after that is for the next.
+        let mood = receiver.spend_mood();
         receiver.take(Arrived {
             headers,
             body: String::from_utf8_lossy(&body).into_owned(),
             to: first.trim_end().into(),
         });
-        if receiver.mood() == Mood::Away || receiver.once(Mood::LosesOneReply) {
-            return Ok(());
-        }
-        let answer = if receiver.once(Mood::RefusesOnce) {
-            "503 Service Unavailable\r\n".to_owned()
-        } else if receiver.once(Mood::PointsElsewhereOnce) {
-            format!("307 Temporary Redirect\r\nlocation: http://127.0.0.1:{}/elsewhere\r\n", receiver.port)
-        } else {
-            "204 No Content\r\n".to_owned()
+        let answer = match mood {
+            Mood::Away | Mood::LosesOneReply => return Ok(()),
+            Mood::RefusesOnce => "503 Service Unavailable\r\n".to_owned(),
+            Mood::PointsElsewhereOnce => {
+                format!("307 Temporary Redirect\r\nlocation: http://127.0.0.1:{}/elsewhere\r\n", receiver.port)
+            }
+            Mood::Well => "204 No Content\r\n".to_owned(),
         };
         out.write_all(format!("HTTP/1.1 {answer}content-length: 0\r\n\r\n").as_bytes())?;
     }
