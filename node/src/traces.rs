@@ -1,8 +1,9 @@
 //! Traces: what became of one request, on every node it came to. The only user of OpenTelemetry.
 //!
 //! They are recorded where OTEL_EXPORTER_OTLP_ENDPOINT (or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) says where to send them,
-//! and as often as OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG say; nowhere else does a request cost anything for
-//! it. A span has a name, times, a code and an index, and nothing of what was asked or answered.
+//! and as often as OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG say, which is decided before a span is made: what is
+//! not recorded costs next to nothing. A span has a name, times, a code and an index, and nothing of what was asked or
+//! answered.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -18,7 +19,7 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
+use opentelemetry_sdk::trace::{Config, Sampler, SamplingDecision, SdkTracer, SdkTracerProvider};
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tracing::{Span, Subscriber};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -35,12 +36,19 @@ pub const HEADER: &str = "traceparent";
 /// Where to, as OpenTelemetry has it for everybody.
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 
-static TRACER: OnceLock<SdkTracer> = OnceLock::new();
+static RECORDING: OnceLock<Recording> = OnceLock::new();
 
-/// A span of this process, if traces are recorded.
+#[derive(Debug)]
+struct Recording {
+    tracer: SdkTracer,
+    /// As the environment says: who is sampled, and how ids are drawn.
+    config: Config,
+}
+
+/// A span within one that is recorded.
 macro_rules! span {
     ($name:literal, kind = $kind:literal) => {
-        if $crate::traces::are_on() {
+        if $crate::traces::current().is_some() {
             tracing::info_span!(target: "carrel::trace", $name, otel.kind = $kind)
         } else {
             tracing::Span::none()
@@ -92,7 +100,7 @@ impl fmt::Debug for TraceParent {
 
 #[must_use]
 pub fn are_on() -> bool {
-    TRACER.get().is_some()
+    RECORDING.get().is_some()
 }
 
 /// The recording of this process.
@@ -121,10 +129,14 @@ impl Traces {
         if let Some(instance) = instance {
             resource = resource.with_attribute(KeyValue::new("service.instance.id", instance));
         }
-        // Its sampler is as the environment says, or takes every trace.
-        let provider =
-            SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource.build()).build();
-        let tracer = TRACER.get_or_init(|| provider.tracer("carrel")).clone();
+        // What is made is wanted: whoever makes a span has asked before.
+        let provider = SdkTracerProvider::builder()
+            .with_batch_exporter(exporter)
+            .with_resource(resource.build())
+            .with_sampler(Sampler::AlwaysOn)
+            .build();
+        let recording = || Recording { tracer: provider.tracer("carrel"), config: Config::default() };
+        let tracer = RECORDING.get_or_init(recording).tracer.clone();
         Ok(Some(Self { provider, tracer }))
     }
 
@@ -147,9 +159,7 @@ impl Traces {
 /// Of a call of a client. `method` is one of ours.
 #[must_use]
 pub fn serving(method: &str, headers: &HeaderMap) -> Span {
-    if !are_on() {
-        return Span::none();
-    }
+    let Some(parent) = begun_by(method, &Headers(headers)) else { return Span::none() };
     let span = tracing::info_span!(
         target: "carrel::trace",
         "call",
@@ -159,16 +169,18 @@ pub fn serving(method: &str, headers: &HeaderMap) -> Span {
         rpc.grpc.status_code = tracing::field::Empty,
         trace_id = tracing::field::Empty,
     );
-    begun_by(&span, &Headers(headers));
+    go_on(&span, parent);
     span
 }
 
 /// Of a call of a peer.
 #[must_use]
 pub fn serving_peer(method: &'static str, metadata: &MetadataMap) -> Span {
-    if !are_on() || !metadata.contains_key(HEADER) {
+    // A peer that records what it asks says so.
+    if !metadata.contains_key(HEADER) {
         return Span::none();
     }
+    let Some(parent) = begun_by(method, &Metadata(metadata)) else { return Span::none() };
     let span = tracing::info_span!(
         target: "carrel::trace",
         "peer",
@@ -177,22 +189,45 @@ pub fn serving_peer(method: &'static str, metadata: &MetadataMap) -> Span {
         rpc.system = "grpc",
         trace_id = tracing::field::Empty,
     );
-    begun_by(&span, &Metadata(metadata));
+    go_on(&span, parent);
     span
 }
 
 /// Of a command of a person: the beginning of a trace.
 #[must_use]
 pub fn asking(command: &str) -> Span {
+    if !is_recorded(&Context::new(), command, &SpanKind::Client) {
+        return Span::none();
+    }
     tracing::info_span!(target: "carrel::trace", "command", otel.name = command, otel.kind = "client")
 }
 
-fn begun_by(span: &Span, carrier: &dyn Extractor) {
+/// Whoever asked, if what they asked for is recorded.
+fn begun_by(method: &str, carrier: &dyn Extractor) -> Option<Context> {
+    if !are_on() {
+        return None;
+    }
+    let parent = TraceContextPropagator::new().extract_with_context(&Context::new(), carrier);
+    is_recorded(&parent, method, &SpanKind::Server).then_some(parent)
+}
+
+fn go_on(span: &Span, parent: Context) {
     // It has not begun yet, so its parent can be told.
-    let _ = span.set_parent(TraceContextPropagator::new().extract_with_context(&Context::new(), carrier));
+    let _ = span.set_parent(parent);
     let context = span.context();
     let trace_id = context.span().span_context().trace_id();
     span.record("trace_id", tracing::field::display(trace_id));
+}
+
+/// As the environment says, of what follows this.
+fn is_recorded(parent: &Context, name: &str, kind: &SpanKind) -> bool {
+    let Some(Recording { tracer: _, config }) = RECORDING.get() else { return false };
+    let span = parent.span();
+    let begun = span.span_context();
+    // The trace that begins has another id: the share of those that are recorded is the same.
+    let trace = if begun.is_valid() { begun.trace_id() } else { config.id_generator.new_trace_id() };
+    let sampled = config.sampler.should_sample(Some(parent), trace, name, kind, &[], &[]);
+    sampled.decision == SamplingDecision::RecordAndSample
 }
 
 /// Where the trace of this task goes on.
@@ -207,15 +242,33 @@ pub fn outgoing() -> Option<MetadataValue<Ascii>> {
     if !are_on() {
         return None;
     }
+    injected(&Span::current().context())
+}
+
+/// The same, for a command: one that is not recorded says so, and then no node records it either.
+#[must_use]
+pub fn outgoing_of_command() -> Option<MetadataValue<Ascii>> {
+    outgoing().or_else(|| {
+        let generator = &RECORDING.get()?.config.id_generator;
+        let (trace, span) = (generator.new_trace_id(), generator.new_span_id());
+        let unrecorded = SpanContext::new(trace, span, TraceFlags::default(), false, TraceState::default());
+        injected(&Context::new().with_remote_span_context(unrecorded))
+    })
+}
+
+fn injected(context: &Context) -> Option<MetadataValue<Ascii>> {
     let mut value = Header(None);
-    TraceContextPropagator::new().inject_context(&Span::current().context(), &mut value);
+    TraceContextPropagator::new().inject_context(context, &mut value);
     value.0?.parse().ok()
 }
 
 /// What was done for many requests at once, told to the trace of one of them.
 pub fn record(name: &'static str, parent: TraceParent, began: SystemTime, index: u64) {
-    let Some(tracer) = TRACER.get() else { return };
+    let Some(Recording { tracer, config: _ }) = RECORDING.get() else { return };
     let parent = Context::new().with_remote_span_context(parent.context());
+    if !is_recorded(&parent, name, &SpanKind::Internal) {
+        return;
+    }
     let index = KeyValue::new("carrel.index", index.cast_signed());
     let builder = tracer.span_builder(name).with_kind(SpanKind::Internal).with_start_time(began);
     builder.with_attributes([index]).start_with_context(tracer, &parent).end();

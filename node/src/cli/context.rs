@@ -163,7 +163,7 @@ impl Context {
 /// To the endpoints that were given, by TLS if they say so.
 pub(super) fn client(globals: &Globals, options: Options) -> Result<Client, Failure> {
     let client = connect(globals.endpoints(), options, tls(globals)?.as_ref(), "--endpoints")?;
-    Ok(match traces::outgoing() {
+    Ok(match traces::outgoing_of_command() {
         Some(trace) => client.with_trace(trace),
         None => client,
     })
