@@ -8,7 +8,6 @@ use carrel_domain::event::Change;
 use carrel_domain::format::{MESSAGE_VERSION, SNAPSHOT_VERSION, SnapshotReader, encode_at, snapshot};
 use carrel_domain::history::{LET_GO_MAX, PseudonymSecret};
 use carrel_domain::id::{ClaimId, TokenDigest, UserId};
-use carrel_domain::invariants;
 use carrel_domain::refusal::Refusal;
 use carrel_domain::reply::Reply;
 use carrel_domain::request::{Action, At, Caller, Request, SeatName, Wish};
@@ -16,25 +15,18 @@ use carrel_domain::state::State;
 use carrel_domain::text::UserName;
 use carrel_domain::time::{DAY_US, Interval, MINUTE_US, SECOND_US, Timestamp};
 
-use library::{BERLIN, slug};
+use library::house::House;
+use library::slug;
 
 mod library;
 
 const AMY: TokenDigest = TokenDigest([1; 16]);
 const BEN: TokenDigest = TokenDigest([2; 16]);
 
-/// A library, Amy and Ben, and a record that has everything as soon as somebody says so.
-struct House {
-    state: State,
-    time: Timestamp,
-}
-
 impl House {
+    /// With Amy and Ben, and a record that has everything as soon as somebody says so.
     fn open() -> Self {
-        let time = BERLIN.instant(library::date(2026, 3, 9), 9 * 60).expect("an ordinary morning");
-        let mut house = Self { state: State::default(), time };
-        house.system(Action::ImportCatalog { draft: Box::new(library::draft()), expected_revision: None });
-        house.fill();
+        let mut house = Self::empty();
         let password = PasswordHash(Arc::from("hash"));
         let name = |name| UserName::new(name).expect("a name");
         house.system(Action::CreateFirstAdmin { name: name("ada"), password: password.clone() });
@@ -57,18 +49,6 @@ impl House {
                 self.ask(fill).expect("the cluster may");
             }
         }
-    }
-
-    fn ask(&mut self, request: Request) -> Result<Reply, Refusal> {
-        self.time = self.time.plus_us(SECOND_US);
-        let at = At { index: self.state.at().index + 1, time: self.time };
-        let answer = self.state.apply(at, &request).reply.result;
-        assert_eq!(invariants::check(&self.state), vec![], "after {request:?}");
-        answer
-    }
-
-    fn system(&mut self, action: Action) {
-        self.ask(Request::system(action)).expect("the cluster may");
     }
 
     /// Half an hour on a seat of the night room, so many half hours from now.

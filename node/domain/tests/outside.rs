@@ -5,28 +5,23 @@ use std::sync::Arc;
 use carrel_domain::account::PasswordHash;
 use carrel_domain::format::{SnapshotReader, snapshot};
 use carrel_domain::id::{ClaimId, Position, TokenDigest, UserId, WebhookId};
-use carrel_domain::invariants;
 use carrel_domain::mail::{MailCode, MailContent, MailDue, MailSent, MailWishes};
 use carrel_domain::query::ItemSubject;
 use carrel_domain::refusal::Refusal;
 use carrel_domain::reply::Reply;
-use carrel_domain::request::{Action, At, Caller, Request, SeatName, Wish};
+use carrel_domain::request::{Action, Caller, Request, SeatName, Wish};
 use carrel_domain::state::State;
 use carrel_domain::text::{MailAddress, MessageText, UserName, WebhookUrl};
-use carrel_domain::time::{DAY_US, Interval, MINUTE_US, SECOND_US, Timestamp};
+use carrel_domain::time::{DAY_US, Interval, MINUTE_US};
 use carrel_domain::webhook::{WEBHOOKS_MAX, WebhookContent, WebhookMark, WebhookSecret};
 
+use library::house::House;
 use library::{BERLIN, slug};
 
 mod library;
 
 const PEOPLE: [&str; 3] = ["ada", "amy", "ben"];
 const ALL: MailWishes = MailWishes { notices: true, messages: true, announcements: true };
-
-struct House {
-    state: State,
-    time: Timestamp,
-}
 
 /// The first admin is Ada; the others are patrons.
 fn user(who: &str) -> UserId {
@@ -39,13 +34,7 @@ fn name(who: &str) -> UserName {
 
 impl House {
     fn open() -> Self {
-        let time = BERLIN.instant(library::date(2026, 3, 9), 9 * 60).expect("an ordinary morning");
-        let mut house = Self { state: State::default(), time };
-        house.system(Action::ImportCatalog { draft: Box::new(library::draft()), expected_revision: None });
-        for branch in house.state.catalog().branches().map(|(id, _)| id).collect::<Vec<_>>() {
-            let fill = library::fill(&house.state, branch).expect("nothing is filled yet");
-            house.ask(fill).expect("the cluster may");
-        }
+        let mut house = Self::empty();
         let password = PasswordHash(Arc::from("hash"));
         house.system(Action::CreateFirstAdmin { name: name("ada"), password: password.clone() });
         for who in PEOPLE {
@@ -58,18 +47,6 @@ impl House {
             house.ask(anonymous(session)).expect("a session");
         }
         house
-    }
-
-    fn ask(&mut self, request: Request) -> Result<Reply, Refusal> {
-        self.time = self.time.plus_us(SECOND_US);
-        let at = At { index: self.state.at().index + 1, time: self.time };
-        let answer = self.state.apply(at, &request).reply.result;
-        assert_eq!(invariants::check(&self.state), vec![], "after {request:?}");
-        answer
-    }
-
-    fn system(&mut self, action: Action) {
-        self.ask(Request::system(action)).expect("the cluster may");
     }
 
     fn by(&mut self, who: &str, action: Action) -> Result<Reply, Refusal> {

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test uses the part it needs")]
 
+pub mod house;
+
 use std::collections::BTreeMap;
 
 use carrel_domain::calendar::Day;
