@@ -66,15 +66,18 @@ type Shared<T> = Arc<Mutex<Vec<T>>>;
 /// Where the nodes are at this time of the day.
 type Nodes = Arc<Mutex<Vec<String>>>;
 
+/// Of the node whose turn it is.
+fn endpoint(nodes: &Nodes, turn: usize) -> String {
+    let nodes = nodes.lock().expect("no panics");
+    nodes[turn % nodes.len()].clone()
+}
+
 /// Reads the inbox from one node after the other, beginning with this one, each time after what it has seen.
 fn read_inbox(nodes: Nodes, session: String, first: usize, seen: Shared<Item>) -> JoinHandle<()> {
     tokio::spawn(async move {
         let (mut node, mut after) = (first, String::new());
         loop {
-            let endpoint = {
-                let nodes = nodes.lock().expect("no panics");
-                nodes[node % nodes.len()].clone()
-            };
+            let endpoint = endpoint(&nodes, node);
             if let Ok(mut stream) = inbox(&endpoint, &session, &after).await {
                 // A node that is gone says nothing, not even a bookmark.
                 while let Ok(Ok(Some(response))) = timeout(Duration::from_secs(20), stream.message()).await {
@@ -95,10 +98,7 @@ fn read_map(nodes: Nodes, session: String, branch: String, first: usize, seen: S
     tokio::spawn(async move {
         let (mut node, mut after, mut position) = (first, String::new(), 0);
         loop {
-            let endpoint = {
-                let nodes = nodes.lock().expect("no panics");
-                nodes[node % nodes.len()].clone()
-            };
+            let endpoint = endpoint(&nodes, node);
             if let Ok(mut stream) = map(&endpoint, &session, &branch, &after).await {
                 while let Ok(Ok(Some(response))) = timeout(Duration::from_secs(20), stream.message()).await {
                     after = response.resume_token;
@@ -123,10 +123,7 @@ fn read_cluster(nodes: Nodes, first: usize, seen: Shared<u64>) -> JoinHandle<()>
     tokio::spawn(async move {
         let (mut node, mut after) = (first, String::new());
         loop {
-            let endpoint = {
-                let nodes = nodes.lock().expect("no panics");
-                nodes[node % nodes.len()].clone()
-            };
+            let endpoint = endpoint(&nodes, node);
             let request = admin::WatchClusterRequest { after: after.clone() };
             if let Ok(channel) = channel(&endpoint).await
                 && let Ok(stream) = ClusterServiceClient::new(channel).watch_cluster(request).await

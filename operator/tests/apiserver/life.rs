@@ -110,13 +110,7 @@ async fn a_volume_is_lost(cluster: &Cluster) {
 
 async fn a_rollout(cluster: &Cluster) {
     let before = cluster.pod_uids().await;
-    cluster.change(json!({ "image": "carrel:2", "disruption": { "provingSeconds": 2 } })).await;
-    cluster
-        .wait("on another image", |_, status| {
-            status.image.as_ref().is_some_and(|image| image.good.as_deref() == Some("carrel:2"))
-        })
-        .await;
-    cluster.settle().await;
+    cluster.roll_out("carrel:2").await;
     let after = cluster.pod_uids().await;
     assert!(before.iter().all(|uid| !after.contains(uid)), "every pod is another");
 }

@@ -59,13 +59,7 @@ async fn every_panel_and_every_alert_of_the_operator_has_something_to_show() {
     // The volumes that were kept hold ids which are never used again, and are replaced.
     cluster.change(json!({ "replicas": 5 })).await;
     cluster.settle().await;
-    cluster.change(json!({ "image": "carrel:2", "disruption": { "provingSeconds": 2 } })).await;
-    cluster
-        .wait("on another image", |_, status| {
-            status.image.as_ref().is_some_and(|image| image.good.as_deref() == Some("carrel:2"))
-        })
-        .await;
-    cluster.settle().await;
+    cluster.roll_out("carrel:2").await;
     lose_volumes(&cluster, &[1, 2, 3]).await;
     let is_lost = |status: &CarrelClusterStatus| {
         status.conditions.iter().any(|said| said.type_ == "RecoveryRequired" && said.status == "True")

@@ -133,6 +133,16 @@ impl Cluster {
         self.api.patch(&self.name, &PatchParams::default(), &Patch::Merge(patch)).await.expect("a change");
     }
 
+    /// Asks for another image, and waits until that is the one that has proven itself.
+    pub async fn roll_out(&self, image: &str) {
+        self.change(json!({ "image": image, "disruption": { "provingSeconds": 2 } })).await;
+        self.wait("on another image", |_, status| {
+            status.image.as_ref().is_some_and(|known| known.good.as_deref() == Some(image))
+        })
+        .await;
+        self.settle().await;
+    }
+
     /// Until the operator has nothing left to do for what is asked for now.
     pub async fn settle(&self) -> CarrelClusterStatus {
         self.settle_within(SETTLE_LIMIT).await
