@@ -11,6 +11,7 @@ import { refusalOf } from "../rpc/refusal";
 import { go } from "../route";
 import { forget, user, userId } from "../session";
 import { branches } from "../seats/places";
+import { Problem } from "../shell/Problem";
 import { say } from "../shell/announce";
 import { download } from "../shell/download";
 import { clock, dayOf, ms, now, ownZone } from "../time";
@@ -37,16 +38,6 @@ export default function Account() {
       </Show>
       <Data />
     </div>
-  );
-}
-
-function Problem(props: { text: string }) {
-  return (
-    <Show when={props.text}>
-      <p class="problem" role="alert">
-        {props.text}
-      </p>
-    </Show>
   );
 }
 

@@ -3,6 +3,7 @@
 import { createSignal, Show } from "solid-js";
 import { calendars } from "../rpc/clients";
 import { deed } from "../rpc/deed";
+import { Problem } from "../shell/Problem";
 import { say } from "../shell/announce";
 import { ownZone } from "../time";
 import { t } from "../words";
@@ -44,11 +45,7 @@ export function Feed() {
           </div>
         </div>
       </Show>
-      <Show when={problem()}>
-        <p class="problem" role="alert">
-          {problem()}
-        </p>
-      </Show>
+      <Problem text={problem()} />
       <div class="actions">
         <button type="button" class="plain" disabled={isBusy()} onClick={() => void make()}>
           {address() ? t().makeAnotherFeed : t().makeFeed}

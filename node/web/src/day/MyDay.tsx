@@ -9,6 +9,7 @@ import { refusalOf } from "../rpc/refusal";
 import { go } from "../route";
 import { noteSessionOver, user } from "../session";
 import { areaNamed, branchNamed, lastPart, seatLabel, zoneOf } from "../seats/places";
+import { Problem } from "../shell/Problem";
 import { say } from "../shell/announce";
 import { Icon } from "../shell/Icon";
 import { at, clock, countdown, dayOf, HOUR, length, MINUTE, ms, now, span } from "../time";
@@ -141,11 +142,7 @@ function Card(props: { reservation: Reservation }) {
           aria-label={t().ends}
         />
       </Show>
-      <Show when={problem()}>
-        <p class="problem" role="alert">
-          {problem()}
-        </p>
-      </Show>
+      <Problem text={problem()} />
       <Show when={wantsCode()}>
         <form
           class="inline"

@@ -7,6 +7,7 @@ import { ask, change } from "../rpc/link";
 import { refusalOf } from "../rpc/refusal";
 import { go, route } from "../route";
 import { noteSessionOver, user, userId } from "../session";
+import { Problem } from "../shell/Problem";
 import { say } from "../shell/announce";
 import { clock, dayOf, MINUTE, ms, now, ownZone } from "../time";
 import { t } from "../words";
@@ -212,11 +213,7 @@ function Thread(props: { with: string[]; onChange: () => void }) {
           )}
         </For>
       </ol>
-      <Show when={problem()}>
-        <p class="problem" role="alert">
-          {problem()}
-        </p>
-      </Show>
+      <Problem text={problem()} />
       <form class="inline writing" onSubmit={send}>
         <label class="sr" for="text">
           {t().letter(userId())}

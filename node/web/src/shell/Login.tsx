@@ -6,6 +6,7 @@ import { endLogin, logIn, loginFor, register } from "../session";
 import { ownZone } from "../time";
 import { t } from "../words";
 import { inWords } from "../words/refusals";
+import { Problem } from "./Problem";
 import { Sheet } from "./Sheet";
 
 export function Login() {
@@ -55,11 +56,7 @@ export function Login() {
               required
             />
           </div>
-          <Show when={problem()}>
-            <p class="problem" role="alert">
-              {problem()}
-            </p>
-          </Show>
+          <Problem text={problem()} />
           <button type="submit" class="primary" disabled={isBusy()}>
             {isBusy() ? t().aMoment : isNew() ? t().createAccount : t().logIn}
           </button>

@@ -7,6 +7,7 @@ import type { Seat } from "../gen/carrel/v1/seat_pb";
 import { reservations, seats as service } from "../rpc/clients";
 import { ask } from "../rpc/link";
 import { noteSessionOver } from "../session";
+import { Problem } from "../shell/Problem";
 import { clock, DAY, dateOf, dayOf, HOUR, midnight, ms, now, span } from "../time";
 import { t } from "../words";
 import { Sheet } from "../shell/Sheet";
@@ -181,11 +182,7 @@ function Stay(props: { reservation: Reservation; place: Place; onClose: () => vo
         <b>{span(ms(props.reservation.startTime), ms(props.reservation.endTime), props.place.zone)}</b>
         <span>{dayOf(ms(props.reservation.startTime), props.place.zone)}</span>
       </p>
-      <Show when={problem()}>
-        <p class="problem" role="alert">
-          {problem()}
-        </p>
-      </Show>
+      <Problem text={problem()} />
       <div class="actions">
         <Show when={props.reservation.user && state === State.CONFIRMED}>
           <button

@@ -5,6 +5,7 @@ import type { AuditEvent, AuditEvent_Change } from "../gen/carrel/v1/audit_pb";
 import { audit } from "../rpc/clients";
 import { deed } from "../rpc/deed";
 import { lastPart } from "../seats/places";
+import { Problem } from "../shell/Problem";
 import { clock, dayOf, ms, ownZone } from "../time";
 import { t } from "../words";
 
@@ -53,11 +54,7 @@ export default function Audit() {
           {t().search}
         </button>
       </form>
-      <Show when={problem()}>
-        <p class="problem" role="alert">
-          {problem()}
-        </p>
-      </Show>
+      <Problem text={problem()} />
       <Show when={events()}>
         <ol class="feed audit">
           <For each={events()} fallback={<li class="empty">{t().nothingFound}</li>}>

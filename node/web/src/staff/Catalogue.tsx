@@ -5,6 +5,7 @@ import { createSignal, For, Show } from "solid-js";
 import { type Catalog, CatalogSchema, type ImportCatalogResponse } from "../gen/carrel/v1/catalog_pb";
 import { catalog } from "../rpc/clients";
 import { refreshPlaces } from "../seats/places";
+import { Problem } from "../shell/Problem";
 import { download } from "../shell/download";
 import { ownZone } from "../time";
 import { t } from "../words";
@@ -108,11 +109,7 @@ export default function Catalogue() {
           onChange={(e) => void read(e.target.files?.[0])}
         />
       </div>
-      <Show when={problem() || fault()}>
-        <p class="problem" role="alert">
-          {problem() || fault()}
-        </p>
-      </Show>
+      <Problem text={problem() || fault()} />
       <Show when={preview()}>
         {(here) => (
           <>

@@ -3,6 +3,7 @@
 import { createSignal, Show } from "solid-js";
 import { Closing, type CloseSeatsResponse } from "../gen/carrel/v1/seat_pb";
 import { seats } from "../rpc/clients";
+import { Problem } from "../shell/Problem";
 import { dateOf, interval, midnight, MINUTE, now } from "../time";
 import { t } from "../words";
 import { deed } from "../rpc/deed";
@@ -73,11 +74,7 @@ export function Close(props: { place: Place }) {
         <label for="close-reason">{t().reason}</label>
         <input id="close-reason" name="reason" maxlength="200" required />
       </div>
-      <Show when={problem()}>
-        <p class="problem" role="alert">
-          {problem()}
-        </p>
-      </Show>
+      <Problem text={problem()} />
       <Show when={preview()}>
         {(here) => (
           <p class="verdict" role="status">

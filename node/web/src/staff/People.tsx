@@ -8,6 +8,7 @@ import { users } from "../rpc/clients";
 import { ask } from "../rpc/link";
 import { lastPart } from "../seats/places";
 import { noteSessionOver } from "../session";
+import { Problem } from "../shell/Problem";
 import { at, DAY, dayOf, ms, now, ownZone } from "../time";
 import { t } from "../words";
 import { deed } from "../rpc/deed";
@@ -118,11 +119,7 @@ function Person(props: { user: User; onChange: (user: User | undefined) => void 
           onInput={(e) => setReason(e.target.value)}
         />
       </Show>
-      <Show when={problem()}>
-        <p class="problem" role="alert">
-          {problem()}
-        </p>
-      </Show>
+      <Problem text={problem()} />
       <Show when={strikes()}>
         <ul class="rows">
           <For each={strikes()} fallback={<li class="quiet">{t().noStrikes}</li>}>

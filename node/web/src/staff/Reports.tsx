@@ -16,6 +16,7 @@ import { ask } from "../rpc/link";
 import { refusalOf } from "../rpc/refusal";
 import { areaNamed, branchNamed, lastPart } from "../seats/places";
 import { noteSessionOver } from "../session";
+import { Problem } from "../shell/Problem";
 import { download } from "../shell/download";
 import { clock, DAY, dateOf, dayOf, HOUR, interval, midnight, ms, now } from "../time";
 import { t } from "../words";
@@ -134,11 +135,7 @@ export default function Reports(props: { place: Place }) {
           {t().exportCsv}
         </button>
       </div>
-      <Show when={fault() || problem()}>
-        <p class="problem" role="alert">
-          {fault() || problem()}
-        </p>
-      </Show>
+      <Problem text={fault() || problem()} />
       <Show when={report()} fallback={<Show when={!fault()}><div class="waiting map" aria-hidden="true" /></Show>}>
         {(here) => (
           <>
