@@ -620,6 +620,15 @@ pub fn too_fast(per_second: u32, wait: Duration) -> Status {
 }
 
 #[must_use]
+pub fn still_asking(waited: Duration) -> Status {
+    let message = format!(
+        "another request of yours for a seat has had no answer for {} s, nothing was changed by this one: try it again",
+        waited.as_secs()
+    );
+    No::new(Code::ResourceExhausted, "RATE_LIMITED", message).retry_after(OVERLOADED_RETRY).into_status()
+}
+
+#[must_use]
 pub fn too_many_at_once(what: &str, max: usize) -> Status {
     let message =
         format!("there are {max} {what} already, the most that one account may have here: let some end first");

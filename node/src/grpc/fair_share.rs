@@ -2,7 +2,9 @@
 //! on a call: before its body is read, before a password is hashed.
 //!
 //! A caller is an account, or the address of whoever names none. Each has a rate (a bucket that fills steadily), and
-//! places for changes and for streams under way. Nothing of this is replicated: each node counts what it receives.
+//! places for changes and for streams under way. Seats are asked for one after the other: whoever opens twenty
+//! connections when the day opens waits twenty times, and stands in nobody's way. Nothing of this is replicated: each node
+//! counts what it receives.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -16,6 +18,8 @@ use axum::response::Response;
 use carrel_domain::id::UserId;
 use http::HeaderMap;
 use http_body_util::BodyExt;
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::timeout;
 use tonic::metadata::MetadataMap;
 use tonic::transport::server::TcpConnectInfo;
 
@@ -31,6 +35,8 @@ const LOG_IN_BURST: Duration = Duration::from_secs(5);
 /// Changes of one account that are under way: its part of what a node takes on, and a few for a program in any case.
 const CHANGES_PART: usize = 8;
 const CHANGES_LEAST: usize = 8;
+/// For what the same account asked for before: longer than a leader takes to be replaced, shorter than people wait.
+const TURN_WAIT: Duration = Duration::from_secs(2);
 /// Streams of one account: every window of every device that anybody has.
 const STREAMS_MAX: u32 = 32;
 /// Streams of all: each holds what is on its way to its reader, which is some hundred KiB at the worst.
@@ -43,6 +49,15 @@ const FORGET_EVERY: Duration = Duration::from_millis(100);
 
 const LOG_INS: [&str; 3] =
     ["/carrel.v1.AuthService/Login", "/carrel.v1.AuthService/Register", "/carrel.v1.AuthService/ChangePassword"];
+/// What may take a seat. Of each account one at a time is under way.
+const CLAIMS: [&str; 6] = [
+    "/carrel.v1.ReservationService/CreateReservation",
+    "/carrel.v1.ReservationService/HoldSeat",
+    "/carrel.v1.ReservationService/WalkIn",
+    "/carrel.v1.ReservationService/CreateGroupReservation",
+    "/carrel.v1.ReservationService/BatchCreateReservations",
+    "/carrel.v1.WaitlistService/JoinWaitlist",
+];
 const STREAMS: [&str; 3] = [
     "/carrel.v1.InboxService/WatchInbox",
     "/carrel.v1.SeatService/WatchSeatMap",
@@ -79,6 +94,7 @@ enum Who {
 enum What {
     Read,
     Change,
+    Claim,
     Stream,
     LogIn,
 }
@@ -87,6 +103,7 @@ enum What {
 enum TooMuch {
     Faster { per_second: u32, wait: Duration },
     Changes { max: usize },
+    Claims,
     Streams,
 }
 
@@ -103,7 +120,11 @@ struct Usage {
     full_at: Instant,
     changes: u32,
     streams: u32,
+    /// Who holds it asks for a seat; the others come in the order in which they asked.
+    turn: Turn,
 }
+
+type Turn = Arc<tokio::sync::Mutex<()>>;
 
 /// A place of a call under way, given back when it is dropped.
 #[derive(Debug)]
@@ -111,6 +132,7 @@ struct Place {
     callers: Arc<Mutex<Callers>>,
     who: Who,
     what: What,
+    turn: Option<Turn>,
 }
 
 impl FairShare {
@@ -121,30 +143,48 @@ impl FairShare {
 
     fn enter(&self, who: Who, what: What, changes_max: usize, now: Instant) -> Result<Place, TooMuch> {
         let (per_second, burst) = match what {
-            What::Read | What::Change | What::Stream => (self.rates.requests_per_second, BURST),
+            What::Read | What::Change | What::Claim | What::Stream => (self.rates.requests_per_second, BURST),
             What::LogIn => (self.rates.log_ins_per_second, LOG_IN_BURST),
         };
         let mut callers = self.callers.lock().expect("nothing panics while it holds the lock");
         let all_streams = callers.streams;
         let who = callers.place_for(who, now);
-        let usage = callers.known.entry(who).or_insert(Usage { full_at: now, changes: 0, streams: 0 });
+        let usage = callers.known.entry(who).or_insert_with(|| Usage::from(now));
         let full_at = usage.full_at.max(now) + Duration::from_secs(1) / per_second.max(1);
         let wait = full_at.saturating_duration_since(now).saturating_sub(burst);
         if !wait.is_zero() {
             return Err(TooMuch::Faster { per_second, wait });
         }
         match what {
-            What::Change if usage.changes as usize >= changes_max => return Err(TooMuch::Changes { max: changes_max }),
+            What::Change | What::Claim if usage.changes as usize >= changes_max => {
+                return Err(TooMuch::Changes { max: changes_max });
+            }
             What::Stream if usage.streams >= STREAMS_MAX || all_streams >= ALL_STREAMS_MAX => {
                 return Err(TooMuch::Streams);
             }
-            What::Change => usage.changes += 1,
+            What::Change | What::Claim => usage.changes += 1,
             What::Stream => usage.streams += 1,
             What::Read | What::LogIn => {}
         }
         usage.full_at = full_at;
+        // An address may be a whole building, and its calls without a session take no seats.
+        let turn = matches!((what, who), (What::Claim, Who::Account(_))).then(|| usage.turn.clone());
         callers.streams += u32::from(what == What::Stream);
-        Ok(Place { callers: self.callers.clone(), who, what })
+        Ok(Place { callers: self.callers.clone(), who, what, turn })
+    }
+}
+
+impl Usage {
+    fn from(now: Instant) -> Self {
+        Self { full_at: now, changes: 0, streams: 0, turn: Turn::default() }
+    }
+}
+
+impl Place {
+    /// Waits until nothing is under way any more that the same account asked for before.
+    async fn turn(&self) -> Result<Option<OwnedMutexGuard<()>>, TooMuch> {
+        let Some(turn) = &self.turn else { return Ok(None) };
+        timeout(TURN_WAIT, turn.clone().lock_owned()).await.map(Some).map_err(|_| TooMuch::Claims)
     }
 }
 
@@ -168,7 +208,7 @@ impl Drop for Place {
         callers.streams -= u32::from(self.what == What::Stream);
         // Nobody is forgotten who has something under way.
         if let Some(usage) = callers.known.get_mut(&self.who) {
-            usage.changes -= u32::from(self.what == What::Change);
+            usage.changes -= u32::from(matches!(self.what, What::Change | What::Claim));
             usage.streams -= u32::from(self.what == What::Stream);
         }
     }
@@ -179,7 +219,7 @@ pub async fn admit<L: Library>(State(front): State<Front<L>>, request: Request, 
     let what = What::of(request.uri().path());
     // What would come to nothing must not cost a password's hash first.
     let changes_max = match what {
-        What::Change | What::LogIn => match front.library.takes_writes() {
+        What::Change | What::Claim | What::LogIn => match front.library.takes_writes() {
             Ok(all) => (all / CHANGES_PART).max(CHANGES_LEAST),
             Err(no) => return tonic::Status::from(no).into_http(),
         },
@@ -189,12 +229,16 @@ pub async fn admit<L: Library>(State(front): State<Front<L>>, request: Request, 
     let address = network(from.map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.ip()));
     let who = match what {
         What::LogIn => Who::DoorOf(address),
-        What::Read | What::Change | What::Stream => {
+        What::Read | What::Change | What::Claim | What::Stream => {
             account_of(&front, request.headers()).map_or(Who::Address(address), Who::Account)
         }
     };
     let place = match front.fair_share.enter(who, what, changes_max, Instant::now()) {
         Ok(place) => place,
+        Err(too_much) => return too_much.into_status().into_http(),
+    };
+    let _turn = match place.turn().await {
+        Ok(turn) => turn,
         Err(too_much) => return too_much.into_status().into_http(),
     };
     let response = next.run(request).await;
@@ -207,7 +251,7 @@ pub async fn admit<L: Library>(State(front): State<Front<L>>, request: Request, 
                 frame
             }))
         }),
-        What::Read | What::Change | What::LogIn => response,
+        What::Read | What::Change | What::Claim | What::LogIn => response,
     }
 }
 
@@ -217,6 +261,8 @@ impl What {
             Self::LogIn
         } else if STREAMS.contains(&path) {
             Self::Stream
+        } else if CLAIMS.contains(&path) {
+            Self::Claim
         } else if call::is_mutation(path) {
             Self::Change
         } else {
@@ -230,6 +276,7 @@ impl TooMuch {
         match self {
             Self::Faster { per_second, wait } => refusal::too_fast(per_second, wait),
             Self::Changes { max } => refusal::too_many_at_once("changes under way", max),
+            Self::Claims => refusal::still_asking(TURN_WAIT),
             Self::Streams => refusal::too_many_at_once("open streams", STREAMS_MAX as usize),
         }
     }
@@ -251,6 +298,8 @@ fn network(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     const AMY: Who = Who::Account(UserId(1));
@@ -291,6 +340,33 @@ mod tests {
             let _hers = share.enter(BEN, what, MANY, now).expect("it is Amy who has so much");
             places.pop();
             assert!(share.enter(AMY, what, MANY, now).is_ok());
+        }
+    }
+
+    #[tokio::test]
+    async fn one_account_asks_for_one_seat_after_the_other() {
+        let share = fair_share();
+        let asks = |who| share.enter(who, What::Claim, MANY, Instant::now()).expect("room");
+        let (first, second, third) = (asks(AMY), asks(AMY), asks(AMY));
+        let turn = first.turn().await.expect("nobody is before her");
+        let (after, bens) = (second.turn(), asks(BEN));
+        tokio::pin!(after);
+        assert!(after.as_mut().now_or_never().is_none(), "she asks already");
+        assert!(bens.turn().await.is_ok_and(|turn| turn.is_some()), "it is Amy who asks");
+        let stranger = asks(Who::Address(Ipv4Addr::LOCALHOST.into()));
+        assert!(stranger.turn().await.is_ok_and(|turn| turn.is_none()), "a building is not one person");
+        drop(turn);
+        let turn = after.await.expect("the first has its answer");
+        assert_eq!(third.turn().await.map(|_| ()), Err(TooMuch::Claims), "nobody waits without end");
+        drop(turn);
+        assert!(third.turn().await.is_ok());
+    }
+
+    #[test]
+    fn what_takes_a_seat_is_a_change() {
+        for path in CLAIMS {
+            assert!(call::is_mutation(path), "{path}");
+            assert_eq!(What::of(path), What::Claim);
         }
     }
 
