@@ -158,7 +158,11 @@ impl Model {
             }
             self.finish(id, state);
         }
-        // Nothing looks back further.
+    }
+
+    /// Nothing looks back further. Not while a command is drawn and carried out, which may name any of these.
+    fn forget(&mut self) {
+        let now = self.now;
         self.claims.retain(|claim| claim.blocks() || claim.end > now - 2 * DAY);
         self.used.retain(|(.., end)| *end > now - 3 * DAY);
         self.strikes.retain(|(at, _)| *at > now - 40 * DAY);
@@ -576,6 +580,7 @@ fn the_rules_answer_as_a_naive_reading_of_them_does() {
         };
         let now = pair.model.now + gap;
         pair.pass(now);
+        pair.model.forget();
         let who = dice.roll(PEOPLE as u64) as usize;
         let command = pair.draw(who, &mut dice);
         let now = pair.model.now + 1;
