@@ -113,11 +113,31 @@ fn lived_in() -> State {
     state
 }
 
+/// Slow is what is slow every time: once may be the machine, which does other things as well.
+fn soon<T>(mut act: impl FnMut() -> T, told: &dyn Fn() -> String) -> T {
+    let mut fastest = Duration::MAX;
+    for _ in 0..3 {
+        let begun = Instant::now();
+        let outcome = act();
+        fastest = fastest.min(begun.elapsed());
+        if fastest < LIMIT {
+            return outcome;
+        }
+    }
+    panic!("{fastest:?} for {}", told());
+}
+
 fn apply_soon(state: &mut State, request: &Request) {
     let at = At { index: state.at().index + 1, time: state.at().time.plus_us(SECOND_US) };
-    let begun = Instant::now();
-    state.apply(at, request);
-    assert!(begun.elapsed() < LIMIT, "{:?} for {request:?}", begun.elapsed());
+    let before = state.clone();
+    *state = soon(
+        || {
+            let mut after = before.clone();
+            after.apply(at, request);
+            after
+        },
+        &|| format!("{request:?}"),
+    );
 }
 
 #[test]
@@ -172,15 +192,15 @@ fn no_bytes_of_an_answer_or_a_snapshot_are_more_than_a_refusal() {
     let (mut whole, mut refused) = (0, 0);
     for _ in 0..tries() / 50 {
         let bytes = damaged(&mut dice, &chunks);
-        let begun = Instant::now();
-        let mut reader = SnapshotReader::default();
         let cut = dice.below(bytes.len());
-        let read = reader.read(&bytes[..cut]).and_then(|()| reader.read(&bytes[cut..])).and_then(|()| reader.finish());
-        match read {
+        let read = || {
+            let mut reader = SnapshotReader::default();
+            reader.read(&bytes[..cut]).and_then(|()| reader.read(&bytes[cut..])).and_then(|()| reader.finish())
+        };
+        match soon(read, &|| format!("a snapshot of {} bytes", bytes.len())) {
             Ok(_) => whole += 1,
             Err(_) => refused += 1,
         }
-        assert!(begun.elapsed() < LIMIT, "{:?}", begun.elapsed());
     }
     println!("{whole} snapshots were read, {refused} refused");
     assert!(refused > whole, "most damage is noticed here; the rest by the checksum of the file");
