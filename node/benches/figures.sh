@@ -73,6 +73,9 @@ table() {
       header
       measure text env CARREL_COMMANDS="${CARREL_COMMANDS:-10000000}" \
         cargo test --release --locked --package carrel-domain --test reference -- --nocapture
+      echo 'Every kind of request, in cases of sixty steps on the average, with every invariant looked at after each step:'
+      measure text env PROPTEST_CASES="${CARREL_CASES:-175000}" \
+        cargo test --release --locked --package carrel-domain --test properties -- invariants_hold --nocapture
       ;;
     damaged)
       echo '# Bytes that nobody wrote, decoded and applied'
