@@ -161,6 +161,10 @@ pub struct NodeConfig {
     /// Where all clients come through one proxy, it is the proxy's address that counts.
     #[arg(long, env = "CARREL_LOG_INS_PER_SECOND_PER_ADDRESS", value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub log_ins_per_second_per_address: u32,
+    /// Letters a minute from one account, a minute's worth of them at once
+    #[arg(long, env = "CARREL_LETTERS_PER_MINUTE_PER_ACCOUNT", value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=60_000_000))]
+    pub letters_per_minute_per_account: u32,
+
     /// The log grows by files of this size, filled with zeroes ahead: one is written, one is ready
     #[arg(long, env = "CARREL_LOG_SEGMENT_MIB", value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=1024))]
     pub log_segment_mib: u64,
@@ -272,6 +276,7 @@ impl NodeConfig {
         Rates {
             requests_per_second: self.requests_per_second_per_account,
             log_ins_per_second: self.log_ins_per_second_per_address,
+            letters_per_minute: self.letters_per_minute_per_account,
         }
     }
 

@@ -90,6 +90,7 @@ refusals! {
     AddressNotProven;
     WebhookNotFound;
     TooManyWebhooks { max: 16 };
+    ReasonMissing;
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A seat for somebody: booked, held, or sat down at. What is wished for is looked up, judged by the rules, and becomes
 //! a claim.
 
-use crate::account::{Role, User};
+use crate::account::User;
 use crate::claim::{ClaimState, Origin, check_in_deadline};
 use crate::effects::Effects;
 use crate::id::{ClaimId, PolicyId, SeatId, UserId};
@@ -11,7 +11,7 @@ use crate::presence::Proof;
 use crate::refusal::Refusal;
 use crate::reply::Reply;
 use crate::request::{Behalf, Need, SeatName, Wish};
-use crate::rules::{Failing, Wanted, Way};
+use crate::rules::{Failing, Wanted, Way, nearer};
 use crate::state::State;
 use crate::text::UserName;
 use crate::time::{Interval, Timestamp};
@@ -92,7 +92,7 @@ impl State {
         Ok(Reply::Claim(self.claim_view_of(id)))
     }
 
-    /// Who sits down: at a kiosk or by staff, whoever is named.
+    /// Who sits down: by staff, whoever is named. A kiosk cannot tell who stands before it.
     pub(crate) fn walk_in_holder(
         &self,
         by: UserId,
@@ -101,7 +101,7 @@ impl State {
     ) -> Result<UserId, Refusal> {
         let actor = self.accounts.user(by).ok_or(Refusal::SessionExpired)?;
         match person {
-            Some(name) if actor.role == Role::Kiosk || actor.role.runs_branch(self.catalog.seat(seat).branch) => {
+            Some(name) if actor.role.runs_branch(self.catalog.seat(seat).branch) => {
                 Ok(self.accounts.find(name).ok_or(Refusal::UserNotFound)?.id)
             }
             Some(name) if self.accounts.find(name).map(|user| user.id) != Some(by) => Err(Refusal::NotPermitted),
@@ -180,7 +180,7 @@ impl State {
             match self.choose_in(&wanted, &need) {
                 Ok(Some(seat)) => return Ok(seat),
                 Ok(None) => {}
-                Err(first) => refusal = refusal.or(Some(first)),
+                Err(of_area) => refusal = nearer(refusal, of_area),
             }
         }
         Err(refusal.unwrap_or(Refusal::SeatNotFound))

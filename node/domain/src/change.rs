@@ -26,6 +26,9 @@ impl State {
         let (state, holder, wait) = (claim.state, claim.holder, claim.wait);
         fx.noted(reason);
         match state {
+            ClaimState::Held { .. } | ClaimState::Confirmed { .. } if reason.is_none() && holder != Some(by) => {
+                return Err(Refusal::ReasonMissing);
+            }
             ClaimState::Cancelled => {}
             ClaimState::Held { .. } if wait.is_some() => return self.decline_offer(by, id, fx),
             ClaimState::Held { .. } | ClaimState::Confirmed { .. } => {

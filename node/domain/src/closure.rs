@@ -20,7 +20,7 @@ const CLOSED_MINUTES_MAX: u32 = 366 * 1440;
 /// Claims that one closure ends, so that no entry takes long: more than a large branch has on a day. Whoever closes for
 /// longer closes area by area.
 pub const CLOSED_CLAIMS_MAX: u32 = 10_000;
-/// Claims for which one entry looks for another seat, so that none takes long; the others are told.
+/// Areas in which one entry looks for another seat for somebody, so that none takes long; the others are told.
 const SEARCHES_MAX: u32 = 2_000;
 
 /// Who has to leave, and which seats are no way out.
@@ -40,7 +40,7 @@ impl Displacement {
 }
 
 impl State {
-    /// Another seat of the same area, or none at all and word of it. Nothing is passed on yet.
+    /// Another seat, of the same area or else of the branch, or none at all and word of it. Nothing is passed on yet.
     pub(crate) fn displace(
         &mut self,
         id: ClaimId,
@@ -49,7 +49,7 @@ impl State {
         fx: &mut Effects,
     ) {
         let claim = self.claims.get(id).expect("looked up by the caller").clone();
-        if let Some(seat) = area.and_then(|area| self.equivalent_of(&claim, area, displacement)) {
+        if let Some(seat) = area.and_then(|area| self.equivalent_of_branch(&claim, area, displacement)) {
             let policy = claim.policy;
             let grace_minutes = self.catalog.policy(policy).grace_minutes;
             let state = match claim.state {
@@ -92,9 +92,17 @@ impl State {
         }
     }
 
+    /// In their area, and if there is none, in another one of the branch, those with the same rules first.
+    fn equivalent_of_branch(&self, claim: &Claim, area: AreaId, displacement: &mut Displacement) -> Option<SeatId> {
+        claim.holder.filter(|_| !matches!(claim.state, ClaimState::Held { .. }))?;
+        let place = self.catalog.area(area);
+        let mut areas: Vec<AreaId> = self.catalog.branch(place.branch).areas().collect();
+        areas.sort_by_key(|&other| (other != area, self.catalog.area(other).policy != place.policy));
+        areas.into_iter().find_map(|area| self.equivalent_of(claim, area, displacement))
+    }
+
     /// The first free seat that has what theirs had. Nobody waits for it, or it would not be free.
     fn equivalent_of(&self, claim: &Claim, area: AreaId, displacement: &mut Displacement) -> Option<SeatId> {
-        claim.holder.filter(|_| !matches!(claim.state, ClaimState::Held { .. }))?;
         displacement.searches_left = displacement.searches_left.checked_sub(1)?;
         let old = self.catalog.seat(claim.seat);
         let place = self.catalog.area(area);

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use crate::id::{AreaId, ClaimId, SeatId, UserId};
 use crate::query::SeatView;
 use crate::refusal::Refusal;
-use crate::request::{GroupSeat, SeatName, Wish};
-use crate::rules::{Failing, Wanted, Way};
+use crate::request::{GroupSeat, Need, Place, SeatName, Wish};
+use crate::rules::{Failing, Wanted, Way, stage};
 use crate::state::State;
-use crate::text::UserName;
+use crate::text::{Slug, UserName};
 use crate::time::{Interval, MINUTE_US, Timestamp};
 
 /// Most alternatives to one wish.
@@ -96,6 +96,44 @@ impl State {
         self.explain_wanted(&self.walk_in_wanted(holder, seat, end, self.at.time.plus_us(1))?, seat)
     }
 
+    /// What stands against waiting for a seat that nobody could ever give, and what could be had at once instead.
+    ///
+    /// # Errors
+    /// If the need names something that does not exist.
+    pub fn explain_wait(
+        &self,
+        by: UserId,
+        need: &Need<Place<Slug>>,
+        interval: Interval,
+        minutes: Option<u32>,
+    ) -> Result<Explanation, Refusal> {
+        let user = self.accounts.user(by).ok_or(Refusal::SessionExpired)?;
+        let need = self.find_need(need)?;
+        let end = minutes.map_or(interval.end(), |minutes| interval.start().plus_minutes(minutes).min(interval.end()));
+        let interval = Interval::new(interval.start(), end).unwrap_or(interval);
+        let now = self.at.time.plus_us(1);
+        let mut nearest: Option<(Refusal, Wanted<'_>, SeatId)> = None;
+        for area in self.areas_of(need.place) {
+            let wanted = Wanted { user, area, interval, way: Way::WalkIn, instead_of: None, now };
+            let Some(&seat) = self.seats_of(need.place, area).iter().find(|&&seat| self.fits(&need, seat)) else {
+                continue;
+            };
+            let Err(refusal) = self.may_be_booked(&wanted, &mut Failing::First) else {
+                // Here one could wait: what is wrong is with the person, or with how often they wait.
+                return Ok(Explanation { failing: Vec::new(), alternatives: Vec::new() });
+            };
+            if nearest.as_ref().is_none_or(|(known, ..)| stage(*known) < stage(refusal)) {
+                nearest = Some((refusal, wanted, seat));
+            }
+        }
+        let (_, wanted, seat) = nearest.ok_or(Refusal::SeatNotFound)?;
+        let mut failing = Failing::All(Vec::new());
+        self.may_be_booked(&wanted, &mut failing)?;
+        let Failing::All(failing) = failing else { unreachable!("explaining hears of every check") };
+        let alternatives = self.alternatives_to(&Wanted { way: Way::Ahead, ..wanted }, seat);
+        Ok(Explanation { failing, alternatives })
+    }
+
     /// What stands against a group, and what it could have instead: other seats for those whose are taken, or the same
     /// seats at another time. What is wrong with somebody else is theirs to know.
     ///
@@ -152,6 +190,7 @@ impl State {
         let mut taken: BTreeSet<SeatId> = members.iter().map(|&(seat, _)| seat).collect();
         let mut chosen = Vec::with_capacity(members.len());
         for &(seat, member) in members {
+            let user = self.accounts.user(member)?;
             let granted = |seat: SeatId| {
                 let wanted = self.wanted_by_member(member, seat, interval, now);
                 wanted.is_ok_and(|wanted| self.is_granted(&wanted, seat))
@@ -159,7 +198,7 @@ impl State {
             let other = if granted(seat) {
                 seat
             } else {
-                let near = self.seats_near(seat).into_iter().map(|(_, other)| other);
+                let near = self.seats_near(seat, user).into_iter().map(|(_, other)| other);
                 near.filter(|other| !taken.contains(other)).find(|&other| granted(other))?
             };
             taken.insert(other);
@@ -215,7 +254,7 @@ impl State {
         if !wanted.user.role.may_reserve() || wanted.user.suspended_until.is_some_and(|until| wanted.now < until) {
             return Vec::new();
         }
-        let others = self.seats_near(seat);
+        let others = self.seats_near(seat, wanted.user);
         let granted_in = |area: AreaId| self.may_have(&Wanted { area, ..*wanted }, &mut Failing::First).is_ok();
         let areas = self.catalog.branch(self.catalog.seat(seat).branch).areas();
         let areas: BTreeSet<AreaId> = areas.filter(|&area| granted_in(area)).collect();

@@ -17,8 +17,13 @@ use crate::state::State;
 use crate::text::{MessageText, Title, UserName};
 use crate::time::{DAY_US, MINUTE_US, Timestamp};
 
-/// The oldest item of a stream goes when there would be more.
+/// An item of a stream goes when there would be more.
 pub const ITEMS_PER_STREAM_MAX: u32 = 1_000;
+/// Letters of one sender in a full inbox: beyond, theirs make room for theirs. A tenth, so that nobody drives out alone
+/// what others have written.
+const LETTERS_OF_ONE_SENDER_MAX: usize = 100;
+/// Letters in a full inbox, before notices make room for notices.
+const LETTERS_MAX: usize = ITEMS_PER_STREAM_MAX as usize / 2;
 pub const RECIPIENTS_MAX: usize = 16;
 /// What is older is let go of, read or not.
 pub const KEPT_DAYS: i64 = 180;
@@ -149,7 +154,7 @@ pub(crate) struct Inbox {
     /// Whose messages somebody does not get.
     pub blocks: OrdMap<UserId, Vec<UserId>>,
     /// The newest item that a full stream had to let go of: whoever has seen less than that has missed something.
-    /// Nothing for streams that never were full. Invariant: older than everything that the stream holds.
+    /// Nothing for streams that never were full. Invariant: the stream does not hold it.
     pub let_go: OrdMap<Stream, Position>,
 }
 
@@ -201,6 +206,32 @@ impl Inbox {
 
     fn is_blocked(&self, blocker: UserId, other: UserId) -> bool {
         self.blocks.get(&blocker).is_some_and(|blocked| blocked.contains(&other))
+    }
+
+    /// What makes room in a full inbox, given who has written what came last, if that is a letter. No letter drives out
+    /// a notice, and nobody's letters drive out those of others beyond a share.
+    fn to_make_room(&self, owner: UserId, sender: Option<UserId>) -> Option<Position> {
+        let (mut oldest, mut letter, mut of_sender) = (None, None, None);
+        let (mut letters, mut letters_of_sender) = (0, 0);
+        for (position, item) in self.of(Stream::User(owner), Position::default()) {
+            oldest.get_or_insert(position);
+            let by = match item.kind {
+                ItemKind::Message { sender: by, .. } => Some(by),
+                ItemKind::Unsent { .. } => None,
+                _ => continue,
+            };
+            letters += 1;
+            letter.get_or_insert(position);
+            if sender.is_some() && by == sender {
+                letters_of_sender += 1;
+                of_sender.get_or_insert(position);
+            }
+        }
+        match sender {
+            Some(_) if letters_of_sender > LETTERS_OF_ONE_SENDER_MAX => of_sender,
+            None if letters <= LETTERS_MAX => oldest,
+            Some(_) | None => letter.or(oldest),
+        }
     }
 
     pub fn of(&self, stream: Stream, after: Position) -> impl Iterator<Item = (Position, &Arc<Item>)> {
@@ -349,11 +380,17 @@ impl State {
             if fx.now() < item.at.time.plus_us(KEPT_US) {
                 return;
             }
-            let is_shown = item.is_shown_in(stream);
-            self.remove(stream, position, fx);
-            if is_shown {
-                self.inbox.let_go.insert(stream, position);
-            }
+            self.let_go_of(stream, position, fx);
+        }
+    }
+
+    /// Whoever has not seen it is told that they have missed something.
+    fn let_go_of(&mut self, stream: Stream, position: Position, fx: &mut Effects) {
+        let is_shown = self.inbox.items.get(&(stream, position)).is_some_and(|item| item.is_shown_in(stream));
+        self.remove(stream, position, fx);
+        if is_shown {
+            let newest = self.inbox.let_go.entry(stream).or_insert(position);
+            *newest = position.max(*newest);
         }
     }
 
@@ -405,15 +442,19 @@ impl State {
                 is_full
             }
         };
+        let sender = match item.kind {
+            ItemKind::Message { sender, .. } => Some(sender),
+            _ => None,
+        };
         self.inbox.insert(stream, position, item);
         fx.happened(Change::ItemAppended { stream, position });
         if is_full {
-            let oldest = self.inbox.of(stream, Position::default()).next();
-            if let Some((oldest, is_shown)) = oldest.map(|(position, item)| (position, item.is_shown_in(stream))) {
-                self.remove(stream, oldest, fx);
-                if is_shown {
-                    self.inbox.let_go.insert(stream, oldest);
-                }
+            let goes = match stream {
+                Stream::User(owner) => self.inbox.to_make_room(owner, sender),
+                _ => self.inbox.of(stream, Position::default()).next().map(|(oldest, _)| oldest),
+            };
+            if let Some(goes) = goes {
+                self.let_go_of(stream, goes, fx);
             }
         }
     }

@@ -83,6 +83,8 @@ pub enum Refusal {
     AddressNotProven,
     WebhookNotFound,
     TooManyWebhooks { max: u32 },
+    // What staff do to others.
+    ReasonMissing,
 }
 
 impl Refusal {
@@ -106,7 +108,8 @@ impl Refusal {
             | Self::TooFlexible { .. }
             | Self::SuspensionInvalid { .. }
             | Self::PresenceNotProven
-            | Self::AddressNotProven => false,
+            | Self::AddressNotProven
+            | Self::ReasonMissing => false,
             Self::UserNameTaken
             | Self::UserNotFound
             | Self::LastAdmin

@@ -95,6 +95,7 @@ impl State {
         self.fits_place(wanted.area, wanted.interval, failing)
     }
 
+    /// Too early, too short a notice and too late cannot be at once: one of them is all there is to say.
     fn within_window(&self, wanted: &Wanted<'_>) -> Result<(), Refusal> {
         let Wanted { user, area, interval, way, now, .. } = *wanted;
         let place = self.catalog.area(area);
@@ -132,17 +133,12 @@ impl State {
     pub(crate) fn fits_place(&self, area: AreaId, interval: Interval, failing: &mut Failing) -> Result<(), Refusal> {
         let place = self.catalog.area(area);
         let policy = self.catalog.policy(place.policy);
-        if interval.minutes() > LONGEST_MINUTES {
-            // Longer than any calendar is kept for: the length is what is wrong with it.
-            return failing.check(Err(Refusal::TooLong { max_minutes: policy.max_minutes }));
+        // Longer than any calendar is kept for: nobody knows whether it is open, and it need not be known.
+        if interval.minutes() <= LONGEST_MINUTES {
+            failing.check(self.is_open_throughout(place.branch, area, interval))?;
         }
-        let is_open = self.is_open_throughout(place.branch, area, interval);
-        failing.check(is_open)?;
-        match self.day_at(place.branch, interval.start()) {
-            Ok(first_day) => fits_grid(policy, first_day, interval, failing),
-            // Explained already: without the day nobody knows whether it is open.
-            Err(_) => Ok(()),
-        }
+        let origin = self.day_at(place.branch, interval.start()).ok().map(|day| day.grid_origin);
+        fits_grid(policy, origin, interval, failing)
     }
 
     /// The local day of a branch that contains an instant.
@@ -245,10 +241,46 @@ impl State {
     }
 }
 
-fn fits_grid(policy: &Policy, first_day: &Day, interval: Interval, failing: &mut Failing) -> Result<(), Refusal> {
+/// Where in the checks' order a refusal stands. Of the places that refuse somebody, the one that got farthest came
+/// nearest to what they want, and says best what is in the way.
+pub(crate) fn stage(refusal: Refusal) -> u8 {
+    match refusal {
+        Refusal::InThePast { .. } | Refusal::TooSoon { .. } | Refusal::TooFarAhead { .. } => 1,
+        Refusal::Closed => 2,
+        Refusal::OffGrid { .. } | Refusal::TooShort { .. } | Refusal::TooLong { .. } => 3,
+        Refusal::OwnOverlap { .. } => 4,
+        Refusal::TooManyReservations { .. }
+        | Refusal::TooManyMinutes { .. }
+        | Refusal::TooManyMinutesInWeek { .. }
+        | Refusal::TooManyOnDay { .. }
+        | Refusal::TooManyInWeek { .. }
+        | Refusal::TooManyFuture { .. }
+        | Refusal::HoldExists { .. } => 5,
+        Refusal::KeptAccessible { .. } => 6,
+        Refusal::SeatTaken => 7,
+        _ => 0,
+    }
+}
+
+/// The refusal of the place that came nearer, and of two that came as near the first one's.
+pub(crate) fn nearer(known: Option<Refusal>, other: Refusal) -> Option<Refusal> {
+    match known {
+        Some(known) if stage(known) >= stage(other) => Some(known),
+        Some(_) | None => Some(other),
+    }
+}
+
+/// Without an origin (the day is unknown) only the length can be off.
+fn fits_grid(
+    policy: &Policy,
+    origin: Option<Timestamp>,
+    interval: Interval,
+    failing: &mut Failing,
+) -> Result<(), Refusal> {
     let grid_us = i64::from(policy.grid_minutes) * MINUTE_US;
-    let offset_us = interval.start().0 - first_day.grid_origin.0;
-    if offset_us % grid_us != 0 || (interval.end().0 - interval.start().0) % grid_us != 0 {
+    let offset_us = origin.map_or(0, |origin| interval.start().0 - origin.0);
+    let length_us = interval.end().0.saturating_sub(interval.start().0);
+    if offset_us % grid_us != 0 || length_us % grid_us != 0 {
         failing.check(Err(Refusal::OffGrid { grid_minutes: policy.grid_minutes }))?;
     }
     if interval.minutes() < i64::from(policy.min_minutes) {

@@ -19,7 +19,7 @@ use crate::inbox::ItemKind;
 use crate::refusal::Refusal;
 use crate::reply::Reply;
 use crate::request::{Need, Place};
-use crate::rules::{Failing, LONGEST_MINUTES, Wanted, Way};
+use crate::rules::{Failing, LONGEST_MINUTES, Wanted, Way, nearer};
 use crate::state::State;
 use crate::text::Slug;
 use crate::time::{DAY_US, Interval, MINUTE_US, Timestamp};
@@ -222,18 +222,17 @@ impl State {
         minutes: u32,
         now: Timestamp,
     ) -> Result<(), Refusal> {
-        let mut refusal = Refusal::SeatNotFound;
+        let mut refusal = None;
         for area in self.areas_of(need.place) {
             if !self.seats_of(need.place, area).iter().any(|&seat| self.fits(need, seat)) {
                 continue;
             }
             match self.could_be_booked(user, area, interval, minutes, now) {
                 Ok(()) => return Ok(()),
-                Err(first) if refusal == Refusal::SeatNotFound => refusal = first,
-                Err(_) => {}
+                Err(of_area) => refusal = nearer(refusal, of_area),
             }
         }
-        Err(refusal)
+        Err(refusal.unwrap_or(Refusal::SeatNotFound))
     }
 
     /// For whoever is flexible, at one of the starts at least.
@@ -260,7 +259,7 @@ impl State {
             let wanted = Wanted { user, area, interval, way: Way::WalkIn, instead_of: None, now };
             match self.may_be_booked(&wanted, &mut Failing::First) {
                 Ok(()) => return Ok(()),
-                Err(first) => refusal = refusal.or(Some(first)),
+                Err(of_start) => refusal = nearer(refusal, of_start),
             }
             start = start.plus_minutes(grid_minutes);
         }

@@ -421,6 +421,7 @@ fn refusals() -> Vec<Refusal> {
         R::AddressNotProven,
         R::WebhookNotFound,
         R::TooManyWebhooks { max: 16 },
+        R::ReasonMissing,
     ]
 }
 

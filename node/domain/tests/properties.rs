@@ -140,9 +140,6 @@ proptest! {
         for (branch, seat) in SEATS {
             let seat = SeatName { branch: slug(branch), seat: slug(seat) };
             let _ = state.seat_timetable(&seat);
-            if let Some(interval) = interval {
-                let _ = state.alternatives(&seat, interval);
-            }
             let mut search = SeatSearch {
                 branch: slug(branch),
                 area: None,

@@ -41,7 +41,7 @@ pub(super) enum Command {
     #[command(after_help = "\
 Examples:
   carrel walk-in main/r-101 --until 16:00 --code K7M-2QP
-  carrel walk-in main/r-101 --until 16:00 --for amy      (at a kiosk, or by staff)")]
+  carrel walk-in main/r-101 --until 16:00 --for amy      (by staff)")]
     WalkIn {
         /// BRANCH/SEAT, for example main/r-101
         #[arg(value_name = "SEAT")]
@@ -49,7 +49,7 @@ Examples:
         /// End: HH:MM today, or a date and a time
         #[arg(long, value_name = "T")]
         until: Moment,
-        /// Who sits down (staff and kiosks)
+        /// Who sits down (staff)
         #[arg(long = "for", value_name = "USER", value_parser = names::user)]
         person: Option<String>,
         /// The code that the seat shows, where that is asked for

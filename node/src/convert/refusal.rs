@@ -494,6 +494,12 @@ fn explained(refusal: Refusal) -> No {
         )
         .with("rule", "max_webhooks")
         .with("max", max),
+        Refusal::ReasonMissing => No::new(
+            InvalidArgument,
+            "FIELD_INVALID",
+            "reason: whoever loses a seat is told why, so say it when you cancel for somebody else",
+        )
+        .with("field", "reason"),
     }
 }
 
@@ -615,6 +621,19 @@ pub fn too_fast(per_second: u32, wait: Duration) -> Status {
     );
     No::new(Code::ResourceExhausted, "RATE_LIMITED", message)
         .with("per_second", per_second)
+        .retry_after(wait)
+        .into_status()
+}
+
+#[must_use]
+pub fn too_many_letters(per_minute: u32, wait: Duration) -> Status {
+    let wait = wait.max(Duration::from_millis(1));
+    let message = format!(
+        "more than {per_minute} letters a minute came from you, this one was not sent: come back in {} s",
+        wait.as_secs() + 1
+    );
+    No::new(Code::ResourceExhausted, "RATE_LIMITED", message)
+        .with("per_minute", per_minute)
         .retry_after(wait)
         .into_status()
 }

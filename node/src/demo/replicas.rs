@@ -26,8 +26,11 @@ const FAILURES_MAX: usize = 5;
 const SOON: Duration = Duration::from_secs(5);
 
 /// Unless the environment says otherwise.
-const GENEROUS: [(&str, &str); 2] =
-    [("CARREL_REQUESTS_PER_SECOND_PER_ACCOUNT", "100000"), ("CARREL_LOG_INS_PER_SECOND_PER_ADDRESS", "1000")];
+const GENEROUS: [(&str, &str); 3] = [
+    ("CARREL_REQUESTS_PER_SECOND_PER_ACCOUNT", "100000"),
+    ("CARREL_LOG_INS_PER_SECOND_PER_ADDRESS", "1000"),
+    ("CARREL_LETTERS_PER_MINUTE_PER_ACCOUNT", "6000000"),
+];
 
 /// Where replica i listens: clients on base+i, peers on base+10+i, admin on base+20+i, metrics on base+30+i.
 #[derive(Clone, Copy, Debug)]

@@ -3,8 +3,8 @@
 //!
 //! A caller is an account, or the address of whoever names none. Each has a rate (a bucket that fills steadily), and
 //! places for changes and for streams under way. Seats are asked for one after the other: whoever opens twenty
-//! connections when the day opens waits twenty times, and stands in nobody's way. Nothing of this is replicated: each node
-//! counts what it receives.
+//! connections when the day opens waits twenty times, and stands in nobody's way. Letters have a rate of their own, for
+//! others have to read them. Nothing of this is replicated: each node counts what it receives.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -29,9 +29,13 @@ use crate::grpc::front::Front;
 use crate::grpc::library::Library;
 use crate::grpc::session;
 
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
 /// A page that opens asks for a dozen things at once, a class that registers comes within seconds.
 const BURST: Duration = Duration::from_secs(2);
 const LOG_IN_BURST: Duration = Duration::from_secs(5);
+/// Whoever has something to say says it at once.
+const LETTER_BURST: Duration = Duration::from_secs(60);
 /// Changes of one account that are under way: its part of what a node takes on, and a few for a program in any case.
 const CHANGES_PART: usize = 8;
 const CHANGES_LEAST: usize = 8;
@@ -49,6 +53,7 @@ const FORGET_EVERY: Duration = Duration::from_millis(100);
 
 const LOG_INS: [&str; 3] =
     ["/carrel.v1.AuthService/Login", "/carrel.v1.AuthService/Register", "/carrel.v1.AuthService/ChangePassword"];
+const LETTER: &str = "/carrel.v1.MessageService/SendMessage";
 /// What may take a seat. Of each account one at a time is under way.
 const CLAIMS: [&str; 6] = [
     "/carrel.v1.ReservationService/CreateReservation",
@@ -71,6 +76,8 @@ pub struct Rates {
     pub requests_per_second: u32,
     /// To an address, which may be a whole building.
     pub log_ins_per_second: u32,
+    /// To an account, whose letters others have to read.
+    pub letters_per_minute: u32,
 }
 
 /// Cheap to clone; clones share what is counted.
@@ -83,6 +90,8 @@ pub struct FairShare {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Who {
     Account(UserId),
+    /// Somebody who writes letters.
+    Writer(UserId),
     Address(IpAddr),
     /// Whoever logs in or registers from there.
     DoorOf(IpAddr),
@@ -95,6 +104,7 @@ enum What {
     Read,
     Change,
     Claim,
+    Letter,
     Stream,
     LogIn,
 }
@@ -102,6 +112,7 @@ enum What {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TooMuch {
     Faster { per_second: u32, wait: Duration },
+    Letters { per_minute: u32, wait: Duration },
     Changes { max: usize },
     Claims,
     Streams,
@@ -142,27 +153,31 @@ impl FairShare {
     }
 
     fn enter(&self, who: Who, what: What, changes_max: usize, now: Instant) -> Result<Place, TooMuch> {
-        let (per_second, burst) = match what {
-            What::Read | What::Change | What::Claim | What::Stream => (self.rates.requests_per_second, BURST),
-            What::LogIn => (self.rates.log_ins_per_second, LOG_IN_BURST),
+        let (each, per, burst) = match what {
+            What::Read | What::Change | What::Claim | What::Stream => (SECOND, self.rates.requests_per_second, BURST),
+            What::LogIn => (SECOND, self.rates.log_ins_per_second, LOG_IN_BURST),
+            What::Letter => (MINUTE, self.rates.letters_per_minute, LETTER_BURST),
         };
         let mut callers = self.callers.lock().expect("nothing panics while it holds the lock");
         let all_streams = callers.streams;
         let who = callers.place_for(who, now);
         let usage = callers.known.entry(who).or_insert_with(|| Usage::from(now));
-        let full_at = usage.full_at.max(now) + Duration::from_secs(1) / per_second.max(1);
+        let full_at = usage.full_at.max(now) + each / per.max(1);
         let wait = full_at.saturating_duration_since(now).saturating_sub(burst);
         if !wait.is_zero() {
-            return Err(TooMuch::Faster { per_second, wait });
+            return Err(match what {
+                What::Letter => TooMuch::Letters { per_minute: per, wait },
+                _ => TooMuch::Faster { per_second: per, wait },
+            });
         }
         match what {
-            What::Change | What::Claim if usage.changes as usize >= changes_max => {
+            What::Change | What::Claim | What::Letter if usage.changes as usize >= changes_max => {
                 return Err(TooMuch::Changes { max: changes_max });
             }
             What::Stream if usage.streams >= STREAMS_MAX || all_streams >= ALL_STREAMS_MAX => {
                 return Err(TooMuch::Streams);
             }
-            What::Change | What::Claim => usage.changes += 1,
+            What::Change | What::Claim | What::Letter => usage.changes += 1,
             What::Stream => usage.streams += 1,
             What::Read | What::LogIn => {}
         }
@@ -208,7 +223,7 @@ impl Drop for Place {
         callers.streams -= u32::from(self.what == What::Stream);
         // Nobody is forgotten who has something under way.
         if let Some(usage) = callers.known.get_mut(&self.who) {
-            usage.changes -= u32::from(matches!(self.what, What::Change | What::Claim));
+            usage.changes -= u32::from(matches!(self.what, What::Change | What::Claim | What::Letter));
             usage.streams -= u32::from(self.what == What::Stream);
         }
     }
@@ -219,7 +234,7 @@ pub async fn admit<L: Library>(State(front): State<Front<L>>, request: Request, 
     let what = What::of(request.uri().path());
     // What would come to nothing must not cost a password's hash first.
     let changes_max = match what {
-        What::Change | What::Claim | What::LogIn => match front.library.takes_writes() {
+        What::Change | What::Claim | What::Letter | What::LogIn => match front.library.takes_writes() {
             Ok(all) => (all / CHANGES_PART).max(CHANGES_LEAST),
             Err(no) => return tonic::Status::from(no).into_http(),
         },
@@ -229,6 +244,7 @@ pub async fn admit<L: Library>(State(front): State<Front<L>>, request: Request, 
     let address = network(from.map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.ip()));
     let who = match what {
         What::LogIn => Who::DoorOf(address),
+        What::Letter => account_of(&front, request.headers()).map_or(Who::Address(address), Who::Writer),
         What::Read | What::Change | What::Claim | What::Stream => {
             account_of(&front, request.headers()).map_or(Who::Address(address), Who::Account)
         }
@@ -251,7 +267,7 @@ pub async fn admit<L: Library>(State(front): State<Front<L>>, request: Request, 
                 frame
             }))
         }),
-        What::Read | What::Change | What::Claim | What::LogIn => response,
+        What::Read | What::Change | What::Claim | What::Letter | What::LogIn => response,
     }
 }
 
@@ -261,6 +277,8 @@ impl What {
             Self::LogIn
         } else if STREAMS.contains(&path) {
             Self::Stream
+        } else if path == LETTER {
+            Self::Letter
         } else if CLAIMS.contains(&path) {
             Self::Claim
         } else if call::is_mutation(path) {
@@ -275,6 +293,7 @@ impl TooMuch {
     fn into_status(self) -> tonic::Status {
         match self {
             Self::Faster { per_second, wait } => refusal::too_fast(per_second, wait),
+            Self::Letters { per_minute, wait } => refusal::too_many_letters(per_minute, wait),
             Self::Changes { max } => refusal::too_many_at_once("changes under way", max),
             Self::Claims => refusal::still_asking(TURN_WAIT),
             Self::Streams => refusal::too_many_at_once("open streams", STREAMS_MAX as usize),
@@ -309,7 +328,7 @@ mod tests {
     const MANY: usize = 256;
 
     fn fair_share() -> FairShare {
-        FairShare::new(Rates { requests_per_second: 10, log_ins_per_second: 1 })
+        FairShare::new(Rates { requests_per_second: 10, log_ins_per_second: 1, letters_per_minute: 6 })
     }
 
     #[test]
@@ -331,8 +350,22 @@ mod tests {
     }
 
     #[test]
+    fn nobody_writes_faster_than_people_talk() {
+        let (share, start) = (fair_share(), Instant::now());
+        let writer = Who::Writer(UserId(1));
+        let sent = |seconds: u64| share.enter(writer, What::Letter, MANY, start + Duration::from_secs(seconds));
+        assert_eq!((0..10).filter(|_| sent(0).is_ok()).count(), 6, "a minute's worth at once");
+        let refused = sent(1).map(|_| ());
+        let Err(TooMuch::Letters { per_minute: 6, wait }) = refused else { panic!("{refused:?}") };
+        assert_eq!(wait, Duration::from_secs(9));
+        assert!(sent(10).is_ok() && sent(11).is_err());
+        assert!(share.enter(AMY, What::Change, MANY, start).is_ok(), "she may still book");
+    }
+
+    #[test]
     fn what_is_under_way_is_bounded_and_given_back() {
-        let share = FairShare::new(Rates { requests_per_second: 1_000_000, log_ins_per_second: 1 });
+        let share =
+            FairShare::new(Rates { requests_per_second: 1_000_000, log_ins_per_second: 1, letters_per_minute: 6 });
         let now = Instant::now();
         for (what, most) in [(What::Change, MANY as u32), (What::Stream, STREAMS_MAX)] {
             let mut places: Vec<_> = (0..most).map(|_| share.enter(AMY, what, MANY, now).expect("room")).collect();

@@ -95,6 +95,10 @@ impl<L: Library> Front<L> {
         explain: impl FnOnce(&State, UserId) -> Result<Explanation, Refusal>,
     ) -> Status {
         let Refused { refusal, index } = refused;
+        if refusal == Refusal::RequestIdReused {
+            // It says nothing about this wish.
+            return to_status(refusal);
+        }
         let explanation = async {
             let token = call.session()?;
             let lineage = self.library.lineage();

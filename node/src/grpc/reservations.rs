@@ -30,7 +30,7 @@ use crate::grpc::call::{Call, Mutation};
 use crate::grpc::explaining;
 use crate::grpc::front::{Done, Front};
 use crate::grpc::library::Library;
-use crate::grpc::session;
+use crate::grpc::{seats, session};
 use crate::replica::Freshness;
 
 #[derive(Debug)]
@@ -287,6 +287,9 @@ impl<L: Library> Reservations<L> {
         match self.0.ask(call, action).await?.granted() {
             Ok(done) => Ok(done),
             Err(refused) => {
+                if let Some(unknown) = seats::unknown_amenity_of(&*self.0.library, refused.refusal, &wish.need) {
+                    return Err(unknown.into());
+                }
                 let why = |view: &State, user| view.explain(user, wish);
                 Err(self.0.unmet(call, refused, Some(wish.interval), why).await)
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use carrel_domain::query::SeatSearch;
 use carrel_domain::refusal::Refusal;
-use carrel_domain::request::Action;
+use carrel_domain::request::{Action, Need, Place};
 use carrel_domain::state::State;
 use carrel_domain::text::{Slug, Title};
 use carrel_proto::v1::seat_service_server::SeatService;
@@ -156,6 +156,16 @@ impl<L: Library> SeatService for Seats<L> {
         let done = self.front.write(&call, Action::SetPresenceKey { secret }).await?;
         Ok(Response::new(RotatePresenceKeyResponse { commit: done.commit }))
     }
+}
+
+/// Of a need that no seat answers: the word that no seat of the branch has, if that is why.
+pub(super) fn unknown_amenity_of<L: Library>(
+    library: &L,
+    refusal: Refusal,
+    need: &Need<Place<Slug>>,
+) -> Option<Invalid> {
+    let is_none_found = refusal == Refusal::SeatNotFound;
+    is_none_found.then(|| unknown_amenity(&library.view(), need.place.branch(), &need.amenities)).flatten()
 }
 
 /// Asked only where nothing was found: whether that is because of a word that no seat of the branch has.

@@ -3,8 +3,8 @@
 use std::ops::RangeInclusive;
 
 use carrel_domain::query::WaitView;
-use carrel_domain::refusal::Refusal;
 use carrel_domain::request::Action;
+use carrel_domain::state::State;
 use carrel_proto::v1::waitlist_service_server::WaitlistService;
 use carrel_proto::v1::{
     AcceptOfferRequest, AcceptOfferResponse, DeclineOfferRequest, DeclineOfferResponse, JoinWaitlistRequest,
@@ -34,12 +34,10 @@ impl<L: Library> WaitlistService for Waitlist<L> {
         let call = Call::of_session(request)?;
         let action = request::join_waitlist(&call.message)?;
         let decision = self.0.ask(&call, action.clone()).await?;
-        let done = decision.granted().map_err(|Refused { refusal, index: _ }| {
-            let Action::JoinWaitlist { need, .. } = &action else { return to_status(refusal) };
-            let unknown = (refusal == Refusal::SeatNotFound)
-                .then(|| seats::unknown_amenity(&self.0.library.view(), need.place.branch(), &need.amenities));
-            unknown.flatten().map_or_else(|| to_status(refusal), Status::from)
-        })?;
+        let done = match decision.granted() {
+            Ok(done) => done,
+            Err(refused) => return Err(self.refused(&call, &action, refused).await),
+        };
         let mut entry = done.entry()?;
         if let (Some(entry), Some(place)) = (&mut entry, self.place_of(&done).await?) {
             (entry.best_place, entry.worst_place) = (reply::count(*place.start()), reply::count(*place.end()));
@@ -94,6 +92,18 @@ impl<L: Library> WaitlistService for Waitlist<L> {
 }
 
 impl<L: Library> Waitlist<L> {
+    /// What stands against waiting, every rule of it, and what could be had at once instead.
+    async fn refused(&self, call: &Call<JoinWaitlistRequest>, action: &Action, refused: Refused) -> Status {
+        let Action::JoinWaitlist { need, interval, minutes } = action else { return to_status(refused.refusal) };
+        match seats::unknown_amenity_of(&*self.0.library, refused.refusal, need) {
+            Some(unknown) => unknown.into(),
+            None => {
+                let why = |view: &State, user| view.explain_wait(user, need, *interval, *minutes);
+                self.0.unmet(call, refused, Some(*interval), why).await
+            }
+        }
+    }
+
     /// Where somebody who has just joined stands, if this node knows by now.
     async fn place_of(&self, done: &Done) -> Result<Option<RangeInclusive<u32>>, Status> {
         let (Some(index), id) = (done.index, done.wait()?.wait.id) else { return Ok(None) };

@@ -13,9 +13,7 @@ use futures_util::future::join_all;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::desk::{House, PASSWORD, call, reason, reserve};
-
-const PLENTY: u32 = 1_000_000;
+use crate::desk::{GENEROUS, House, PASSWORD, call, reason, reserve};
 
 fn retry_delay(status: &Status) -> Duration {
     status.get_details_retry_info().and_then(|info| info.retry_delay).expect("when to come back")
@@ -44,7 +42,7 @@ async fn an_overloaded_node_says_so_before_it_hashes_a_password() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_persons_flood_keeps_nobody_else_out() {
-    let house = House::with(Rates { requests_per_second: 50, log_ins_per_second: PLENTY }, Patience::default()).await;
+    let house = House::with(Rates { requests_per_second: 50, ..GENEROUS }, Patience::default()).await;
     let (amy, ben) = (house.newcomer("amy").await, house.newcomer("ben").await);
     let list = v1::ListReservationsRequest::default();
     let flood = (0..600).map(|_| async { call!(amy, ReservationServiceClient, list_reservations, list.clone()) });
@@ -69,7 +67,7 @@ async fn one_persons_flood_keeps_nobody_else_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_guesses_passwords_is_slowed_before_they_are_checked() {
-    let house = House::with(Rates { requests_per_second: PLENTY, log_ins_per_second: 1 }, Patience::default()).await;
+    let house = House::with(Rates { log_ins_per_second: 1, ..GENEROUS }, Patience::default()).await;
     let amy = house.newcomer("amy").await;
     let guesses = join_all((0..150).map(|_| house.log_in("amy", "a guess"))).await;
     let reasons: Vec<String> = guesses.into_iter().map(reason).collect();

@@ -35,6 +35,9 @@ pub const PASSWORD: &str = "correct horse";
 /// Monday, 2027-01-11, 09:05 in Berlin.
 const MORNING_US: i64 = 1_799_654_700_000_000;
 const LINEAGE: u32 = 1;
+/// No test means to be too fast by accident.
+pub const GENEROUS: Rates =
+    Rates { requests_per_second: 1_000_000, log_ins_per_second: 1_000_000, letters_per_minute: 60_000_000 };
 
 /// The state that stands in for a replica.
 #[derive(Debug)]
@@ -68,6 +71,13 @@ impl Desk {
         inner.fill_calendars();
         self.index.send_replace(inner.state.at().index);
         answer
+    }
+
+    /// As it was before.
+    #[allow(dead_code, reason = "only fuzzing goes back")]
+    pub fn put(&self, state: State) {
+        self.index.send_replace(state.at().index);
+        self.inner().state = state;
     }
 
     /// Lets time pass.
@@ -172,8 +182,7 @@ pub struct House {
 
 impl House {
     pub async fn open() -> Self {
-        // No test means to be too fast by accident.
-        Self::with(Rates { requests_per_second: 1_000_000, log_ins_per_second: 1_000_000 }, Patience::default()).await
+        Self::with(GENEROUS, Patience::default()).await
     }
 
     pub async fn with(rates: Rates, patience: Patience) -> Self {
@@ -182,8 +191,7 @@ impl House {
 
     /// Where accounts are made by whoever that says.
     pub async fn where_accounts_are_made(registration: Registration) -> Self {
-        let rates = Rates { requests_per_second: 1_000_000, log_ins_per_second: 1_000_000 };
-        Self::furnished(rates, Patience::default(), registration).await
+        Self::furnished(GENEROUS, Patience::default(), registration).await
     }
 
     async fn furnished(rates: Rates, patience: Patience, registration: Registration) -> Self {

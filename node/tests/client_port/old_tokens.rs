@@ -13,7 +13,7 @@ use tonic::transport::Endpoint;
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt;
 
-use crate::desk::{House, Person, call, fresh_id, reason};
+use crate::desk::{GENEROUS, House, Person, call, fresh_id, reason};
 
 /// As many as an inbox keeps.
 const KEPT: usize = 1_000;
@@ -85,9 +85,8 @@ async fn a_token_older_than_what_is_kept_is_out_of_range() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_who_does_not_read_is_let_go_and_goes_on_later() {
-    let rates = Rates { requests_per_second: 1_000_000, log_ins_per_second: 1_000_000 };
     let slow_after = Duration::from_millis(400);
-    let house = House::with(rates, Patience { slow_after, ..Patience::default() }).await;
+    let house = House::with(GENEROUS, Patience { slow_after, ..Patience::default() }).await;
     let (amy, ben) = (house.newcomer("amy").await, house.newcomer("ben").await);
     let number = |text: &str| text.trim_start_matches('.').parse::<usize>().expect("a number");
     // Much more than the network takes off the stream by itself.

@@ -175,7 +175,7 @@ async fn who_checks_in_types_the_code_that_the_seat_shows() {
     let sits = attempt(&shown.to_lowercase()).await.expect("there").reservation.expect("a reservation");
     assert_eq!(sits.state(), State::CheckedIn);
 
-    // Somebody sits down at the kiosk, and is told.
+    // Staff seat somebody, who is told; a kiosk cannot tell who stands before it.
     let walk_in = v1::WalkInRequest {
         request_id: fresh_id(),
         seat: seat("r-103"),
@@ -184,7 +184,8 @@ async fn who_checks_in_types_the_code_that_the_seat_shows() {
         ..Default::default()
     };
     let ben = house.newcomer("ben").await;
-    let sits = call!(kiosk, ReservationServiceClient, walk_in, walk_in).expect("free").reservation;
+    assert_eq!(reason(call!(kiosk, ReservationServiceClient, walk_in, walk_in.clone())), "NOT_PERMITTED");
+    let sits = call!(admin, ReservationServiceClient, walk_in, walk_in).expect("free").reservation;
     let sits = sits.expect("a reservation");
     assert_eq!((sits.state(), sits.origin(), sits.user.as_str()), (State::CheckedIn, Origin::WalkIn, "users/ben"));
     assert_eq!(kinds(&ben).await, [Kind::BookedForYou]);

@@ -114,6 +114,8 @@ impl Nodes {
             .args(["--peer-listen", &format!("127.0.0.1:{peers}")])
             .args(["--admin-listen", &format!("127.0.0.1:{admin}")])
             .args(["--metrics-listen", &format!("127.0.0.1:{metrics}")])
+            // Nobody means to be too fast here.
+            .args(["--requests-per-second-per-account", "100000", "--letters-per-minute-per-account", "6000000"])
             .args(&self.arguments)
             .arg("--dir")
             .arg(self.mount(node))

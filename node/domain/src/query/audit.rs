@@ -80,6 +80,8 @@ impl State {
             None => None,
         };
         let is_staff = sees_all || matches!(user.role, Role::Librarian(_));
+        // With an account goes what is found by it: what became of its reservations is found among everything else.
+        let holder = holder.filter(|&holder| !is_staff || self.accounts.user(holder).is_some());
         let subject = person.or(holder).or((!is_staff).then_some(viewer));
         match subject {
             Some(subject) => Ok(self.page(user, search, self.trail.of(subject))),

@@ -1,13 +1,12 @@
 //! What there is to sit on, and what of it is free.
 
+use crate::account::User;
 use crate::catalog::{Area, Branch, Draft, Seat};
 use crate::claim::first_ending_after;
-use crate::explain::ALTERNATIVES_MAX;
 use crate::id::{AreaId, BranchId, SeatId};
 use crate::query::{AreaView, BUSY_MAX, BranchView, OPEN_MAX, Page, SeatSearch, SeatTimetable, SeatView};
 use crate::refusal::Refusal;
 use crate::request::SeatName;
-use crate::rules::Failing;
 use crate::state::State;
 use crate::time::{DAY_US, Interval, Timestamp};
 
@@ -111,46 +110,16 @@ impl State {
         })
     }
 
-    /// Seats that are free for the whole interval, nearest to the wish: first in the same area, best fit first.
-    #[must_use]
-    pub fn alternatives(&self, name: &SeatName, interval: Interval) -> Vec<SeatView> {
-        let Ok(wanted_id) = self.find_seat(name) else { return Vec::new() };
-        let wanted = self.catalog.seat(wanted_id);
-        let mut found: Vec<(bool, bool, i64, SeatId, Timestamp)> = Vec::new();
-        for area_id in self.catalog.branch(wanted.branch).areas() {
-            let open_until = self.open_from(wanted.branch, area_id, interval.start());
-            let fits = self.fits_place(area_id, interval, &mut Failing::First);
-            if open_until < interval.end() || fits.is_err() {
-                continue;
-            }
-            let seats = self.catalog.area(area_id).seats.iter().copied();
-            found.extend(seats.filter(|&id| id != wanted_id).filter_map(|id| {
-                let seat = self.catalog.seat(id);
-                let free_until = self.free_until(id, interval.start(), open_until);
-                let fits = free_until >= interval.end() && (seat.accessible || !wanted.accessible);
-                fits.then(|| {
-                    (area_id != wanted.area, !seat.has_all(&wanted.amenities), distance(seat, wanted), id, free_until)
-                })
-            }));
-        }
-        found.sort_unstable();
-        found.truncate(ALTERNATIVES_MAX);
-        let view = |(.., id, free_until): (_, _, _, SeatId, Timestamp)| {
-            let seat = self.catalog.seat(id);
-            self.seat_view(id, seat, self.catalog.area(seat.area), Some(free_until))
-        };
-        found.into_iter().map(view).collect()
-    }
-
-    /// Other seats of the branch, the nearest first: of the same area, as well equipped, by distance on the map.
-    pub(crate) fn seats_near(&self, id: SeatId) -> Vec<(AreaId, SeatId)> {
+    /// Other seats of the branch for somebody, the nearest first: of the same area, as well equipped, by distance on the
+    /// map.
+    pub(crate) fn seats_near(&self, id: SeatId, user: &User) -> Vec<(AreaId, SeatId)> {
         let wanted = self.catalog.seat(id);
         let areas = self.catalog.branch(wanted.branch).areas();
         let seats = areas.flat_map(|area| self.catalog.area(area).seats.iter().map(move |&seat| (area, seat)));
         let mut near: Vec<_> = seats
             .filter(|&(_, other)| other != id)
             .map(|(area, other)| (area, other, self.catalog.seat(other)))
-            .filter(|(.., seat)| seat.accessible || !wanted.accessible)
+            .filter(|(.., seat)| seat.accessible || !user.needs_accessible)
             .map(|(area, other, seat)| {
                 (area != wanted.area, !seat.has_all(&wanted.amenities), distance(seat, wanted), other, area)
             })
