@@ -8,7 +8,7 @@ export CARGO_INCREMENTAL ?= 0
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos build page pictures verify fix deps figures dashboards images load e2e nightly
+.PHONY: help run test chaos build page pictures verify fix deps figures dashboards images load e2e fuzz nightly
 
 help: ## This list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -41,7 +41,10 @@ load: ## Puts the images where kind, minikube or localkube finds them, whichever
 e2e: deps ## Stories on a real Kubernetes: KUBECONFIG, else kind, else localkube; STORIES="install roll", or --short
 	e2e/run.sh $(or $(STORIES),--report docs/reports/e2e.md)
 
-nightly: e2e chaos ## What a landing has no time for: every story, and ten minutes of faults
+fuzz: deps ## Every decoder by libFuzzer, a minute each; SECONDS_EACH=600 for longer, what is found is kept
+	node/fuzz/fuzz.sh $(TARGETS)
+
+nightly: e2e chaos fuzz ## What a landing has no time for: every story, ten minutes of faults, every decoder
 
 verify: deps ## Reads only: formatting, lints, structure, generated files
 	cargo fmt --all --check
