@@ -2,4 +2,5 @@
 //! what counts for which day, and what the calendar on a telephone makes of it.
 
 mod days;
+mod feed;
 mod library;
