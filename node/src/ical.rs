@@ -2,7 +2,8 @@
 //!
 //! A reservation keeps its UID for good and counts its changes in SEQUENCE, so that a calendar moves what it has shown
 //! before instead of showing it twice. Times are those of the branch, with the offsets of its zone written out for all
-//! the time that the file speaks of: a calendar needs no zone data of its own to be right on both sides of a change.
+//! the time that the file speaks of: a calendar needs no zone data of its own to be right on both sides of a change. A
+//! time on the wall that comes twice would be read as the first of the two, or not at all, so it is given in UTC.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -46,8 +47,13 @@ pub fn calendar(view: &State, user: UserId) -> Option<String> {
         events.line(&format!("UID:reservation-{}-{:x}@carrel.dev", claim.id.0, claim.created_at.0));
         events.line(&format!("SEQUENCE:{}", claim.revision.saturating_sub(1)));
         events.line(&format!("DTSTAMP:{}", universal(claim.changed_at)));
-        events.line(&format!("DTSTART;TZID={}:{}", branch.time_zone, local(&zone, start)));
-        events.line(&format!("DTEND;TZID={}:{}", branch.time_zone, local(&zone, end)));
+        if comes_twice(&zone, start) || comes_twice(&zone, end) {
+            events.line(&format!("DTSTART:{}", universal(start)));
+            events.line(&format!("DTEND:{}", universal(end)));
+        } else {
+            events.line(&format!("DTSTART;TZID={}:{}", branch.time_zone, local(&zone, start)));
+            events.line(&format!("DTEND;TZID={}:{}", branch.time_zone, local(&zone, end)));
+        }
         events.line(&format!("STATUS:{}", status(claim.state.name())));
         events.line(&format!("SUMMARY:{}", escaped(&format!("Seat {}, {}", seat.label, area.title))));
         events.line(&format!("LOCATION:{}", escaped(branch.title.as_str())));
@@ -130,6 +136,11 @@ fn instant(at: Timestamp) -> jiff::Timestamp {
 
 fn universal(at: Timestamp) -> String {
     instant(at).strftime("%Y%m%dT%H%M%SZ").to_string()
+}
+
+/// Whether the clock on the wall shows the same at another instant, too.
+fn comes_twice(zone: &TimeZone, at: Timestamp) -> bool {
+    zone.to_ambiguous_timestamp(zone.to_datetime(instant(at))).is_ambiguous()
 }
 
 fn local(zone: &TimeZone, at: Timestamp) -> String {

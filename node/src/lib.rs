@@ -18,7 +18,7 @@ pub mod outward;
 pub mod reports;
 pub mod provision;
 pub mod calendar;
-mod ical;
+pub mod ical;
 pub mod catalog;
 pub mod health;
 pub mod metrics;

@@ -80,15 +80,23 @@ pub(super) fn days_from_now(days: u16) -> prost_types::Timestamp {
 /// The same time on the wall, so many steps later.
 pub(super) fn moved(interval: v1::Interval, step: Span, times: i64, zone: &TimeZone) -> Result<v1::Interval, Failure> {
     let later = |time: Option<prost_types::Timestamp>| {
-        let instant = time.as_ref().and_then(from_wire)?;
-        let span = step.checked_mul(times).ok()?;
-        Some(to_wire(instant.to_zoned(zone.clone()).checked_add(span).ok()?.timestamp()))
+        let beyond = || Failure::Usage("the last of these times is beyond the calendar".into());
+        let instant = time.as_ref().and_then(from_wire).ok_or_else(beyond)?;
+        if times == 0 {
+            return Ok(Some(to_wire(instant)));
+        }
+        let wall = zone.to_datetime(instant);
+        let span = step.checked_mul(times).map_err(|_| beyond())?;
+        let wall = wall.checked_add(span).map_err(|_| beyond())?;
+        if wall.time() == civil::Time::midnight() {
+            // Where the clocks skip midnight, a day begins and the one before ends with what comes after it.
+            return Ok(Some(to_wire(wall.date().to_zoned(zone.clone()).map_err(|_| beyond())?.timestamp())));
+        }
+        // Another time of that night is not what was asked for.
+        let found = local(wall, zone).map_err(|why| nonexistent(&wall.strftime("%Y-%m-%d %H:%M"), zone, why))?;
+        Ok(Some(to_wire(found)))
     };
-    let (start_time, end_time) = (later(interval.start_time), later(interval.end_time));
-    if start_time.is_none() || end_time.is_none() {
-        return Err(Failure::Usage("the last of these times is beyond the calendar".into()));
-    }
-    Ok(v1::Interval { start_time, end_time })
+    Ok(v1::Interval { start_time: later(interval.start_time)?, end_time: later(interval.end_time)? })
 }
 
 /// Nothing ends at the first moment of today: as an end, midnight is the one to come.
@@ -150,7 +158,7 @@ fn local(datetime: DateTime, zone: &TimeZone) -> Result<Timestamp, Nonexistent> 
     Err(Nonexistent::Skipped { resumes: resumes.unwrap_or(datetime.time()) })
 }
 
-fn nonexistent(moment: &Moment, zone: &TimeZone, why: Nonexistent) -> Failure {
+fn nonexistent(moment: &impl fmt::Display, zone: &TimeZone, why: Nonexistent) -> Failure {
     let zone = zone.iana_name().unwrap_or("the branch's zone");
     let message = match why {
         Nonexistent::Skipped { resumes } => format!(
@@ -294,6 +302,69 @@ mod tests {
             assert!(refusal.message.ends_with("is 03:00"), "{refusal}");
         }
         assert!(meant("01:59", "03:00", "2027-03-28T00:00:00Z").is_ok());
+    }
+
+    /// Over every change of the clocks from 2024 to 2028.
+    #[test]
+    fn a_series_stays_at_its_time_on_the_wall() {
+        let instant = |text: &str| text.parse::<Timestamp>().expect("an instant");
+        let end = instant("2028-12-31T00:00:00Z");
+        for name in [
+            "Europe/Berlin",
+            "America/New_York",
+            "America/Santiago",
+            "Australia/Lord_Howe",
+            "Pacific/Auckland",
+            "Africa/Casablanca",
+            "Africa/Cairo",
+        ] {
+            let zone = TimeZone::get(name).expect("a zone");
+            let changes = zone.following(instant("2024-01-01T00:00:00Z")).map(|change| change.timestamp());
+            let mut count = 0;
+            for change in changes.take_while(|change| *change < end) {
+                let week_before = zone.to_datetime(change).date().checked_sub(8.days()).expect("a date");
+                let first = [9, 11].map(|hour| {
+                    let wall = week_before.at(hour, 30, 0, 0);
+                    to_wire(wall.to_zoned(zone.clone()).expect("an ordinary morning").timestamp())
+                });
+                let first = v1::Interval { start_time: Some(first[0]), end_time: Some(first[1]) };
+                for (step, times) in [(1.day(), 16), (1.week(), 3)] {
+                    for time in 0..times {
+                        let one = moved(first, step, time, &zone).expect("nothing is skipped in the morning");
+                        let wall = |time: Option<prost_types::Timestamp>| {
+                            zone.to_datetime(time.as_ref().and_then(from_wire).expect("an instant"))
+                        };
+                        let date = week_before.checked_add(step.checked_mul(time).expect("weeks")).expect("a date");
+                        let expected = (date.at(9, 30, 0, 0), date.at(11, 30, 0, 0));
+                        assert_eq!((wall(one.start_time), wall(one.end_time)), expected, "{name}");
+                    }
+                }
+                count += 1;
+            }
+            assert!(count >= 10, "{name} changes its clocks twice a year");
+        }
+    }
+
+    #[test]
+    fn a_series_through_a_skipped_hour_is_not_quietly_at_another() {
+        let first = |from: &str, to: &str| {
+            resolve(&moment(from), &moment(to), &berlin(), "2027-03-21T00:00:00Z".parse().expect("an instant"))
+                .expect("an ordinary night")
+        };
+        let Err(Failure::Refused { refusal, .. }) = moved(first("02:30", "04:00"), 1.week(), 1, &berlin()) else {
+            panic!("there is no half past two a week later")
+        };
+        assert_eq!(refusal.reason, "LOCAL_TIME_NONEXISTENT");
+        assert!(refusal.message.starts_with("2027-03-28 02:30 does not exist in Europe/Berlin"), "{refusal}");
+        assert!(moved(first("01:30", "04:00"), 1.week(), 1, &berlin()).is_ok());
+        assert!(moved(first("02:30", "04:00"), 1.week(), 2, &berlin()).is_ok());
+
+        // Where midnight is what is skipped, the evening before ends as the day does.
+        let (santiago, now) = (TimeZone::get("America/Santiago").expect("a zone"), "2024-08-31T12:00:00Z");
+        let now = now.parse().expect("an instant");
+        let evening = resolve(&moment("22:00"), &moment("24:00"), &santiago, now).expect("an ordinary evening");
+        let later = moved(evening, 1.week(), 1, &santiago).expect("it ends");
+        assert_eq!(from_wire(&later.end_time.expect("set")), Some("2024-09-08T04:00:00Z".parse().expect("an instant")));
     }
 
     #[test]

@@ -54,10 +54,18 @@ pub fn from_interval(field: &str, interval: Option<v1::Interval>) -> Result<Inte
     })
 }
 
+/// As long as a duration may be on the wire: some ten thousand years.
+const DURATION_SECONDS_MAX: u64 = 315_576_000_000;
+
 /// # Errors
-/// If it is less than nothing.
+/// If it is less than nothing, or no duration at all.
 pub fn from_duration(field: &str, duration: prost_types::Duration) -> Result<Duration, Invalid> {
-    Duration::try_from(duration).map_err(|_| Invalid::field(field, "it must not be negative"))
+    let prost_types::Duration { seconds, nanos } = duration;
+    // Looked at before anything is made of it: the library that reads the wire reckons with the negative of it.
+    let seconds = u64::try_from(seconds).ok().filter(|seconds| *seconds <= DURATION_SECONDS_MAX);
+    let nanos = u32::try_from(nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
+    let found = seconds.zip(nanos).map(|(seconds, nanos)| Duration::new(seconds, nanos));
+    found.ok_or_else(|| Invalid::field(field, "it must not be negative, nor longer than ten thousand years"))
 }
 
 /// For sentences: "2027-01-31T09:00:00Z".
@@ -81,6 +89,18 @@ mod tests {
         }
         for (seconds, nanos) in [(i64::MAX, 0), (i64::MIN, 0), (0, -1), (0, 1_000_000_000), (0, 999)] {
             assert!(from_timestamp(prost_types::Timestamp { seconds, nanos }).is_err(), "{seconds} {nanos}");
+        }
+    }
+
+    #[test]
+    fn a_duration_that_is_none_is_refused_whatever_it_is() {
+        let read = |seconds, nanos| from_duration("it", prost_types::Duration { seconds, nanos });
+        assert_eq!(read(0, 0).expect("no time"), Duration::ZERO);
+        assert_eq!(read(1, 500_000_000).expect("a duration"), Duration::from_millis(1_500));
+        for (seconds, nanos) in
+            [(-1, 0), (0, -1), (i64::MIN, 0), (i64::MIN, i32::MIN), (i64::MAX, 0), (0, i32::MAX), (1, -1)]
+        {
+            assert!(read(seconds, nanos).is_err(), "{seconds} {nanos}");
         }
     }
 

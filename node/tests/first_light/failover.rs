@@ -74,6 +74,77 @@ async fn book_and_cancel(client: Client, seats: Vec<String>, stop: Arc<AtomicBoo
 }
 
 #[test]
+fn presence_is_proven_and_shown_through_the_death_of_a_leader() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let demo = Demo::start(dir.path(), &[]);
+    codes_are_wanted(&demo);
+    let seats = demo.free_seats();
+    let seat = seats[0].as_str();
+    demo.login(0, "kiosk", &demo.password_of("kiosk")).ok();
+    demo.register(0, "amy").ok();
+    demo.login(0, "amy", PASSWORD).ok();
+    let (from, to) = slot(0, 60);
+    let booked = demo.carrel("amy", &["reserve", seat, "--from", &from, "--to", &to]).json();
+    let name = booked["reservation"]["name"].as_str().expect("a reservation has a name");
+    let shown = |replica: usize, seat: &str| {
+        let answer = demo.carrel_on(replica, "kiosk", &["seats", "code", seat]).json();
+        let text = |field: &str| answer[field].as_str().expect("a code and until when").to_owned();
+        (text("expireTime"), text("code"))
+    };
+    let (leader, _) = demo.leader();
+    let (first, second) = ((leader + 1) % 3, (leader + 2) % 3);
+    let of_another = shown(first, &seats[1]).1;
+    let (_, at_the_door) = shown(first, seat);
+    demo.kill(leader);
+    // What the door showed when the leader died counts, through whoever is left; what another door showed does not.
+    let (reason, _) = demo.carrel_on(second, "amy", &["check-in", name, "--code", &of_another]).refused();
+    assert_eq!(reason, "PRESENCE_NOT_PROVEN");
+    let arrived = demo.carrel_on(second, "amy", &["check-in", name, "--code", &at_the_door]).json();
+    assert_eq!(arrived["reservation"]["state"], "CHECKED_IN");
+    let is_there = |replica: usize| {
+        let listed = demo.carrel_on(replica, "amy", &["reservations", "--state", "checked-in"]).json();
+        let found = demo.carrel_on(replica, "amy", &["seats", "show", seat]).json();
+        assert_eq!(listed["reservations"][0]["name"], name, "{listed}");
+        assert_eq!(found["seat"]["available"], false, "{found}");
+    };
+    is_there(first);
+    is_there(second);
+
+    // The key is in the log: whoever leads next draws no other, and the one that comes back has it, too.
+    demo.restarted(leader);
+    let started = Instant::now();
+    let codes: Vec<_> = loop {
+        let codes: Vec<_> = (0..3).map(|replica| shown(replica, seat)).collect();
+        // Unless the half minute ended in between.
+        if codes.iter().all(|(until, _)| *until == codes[0].0) {
+            break codes;
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "{codes:?}");
+    };
+    assert!(codes.iter().all(|(_, code)| *code == codes[0].1), "{codes:?}");
+    is_there(leader);
+    demo.stop();
+}
+
+/// From now on nobody checks in who does not know what the seat shows.
+fn codes_are_wanted(demo: &Demo) {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let (client, password) = (demo.client(), demo.password_of("admin"));
+        let login = client.login(v1::LoginRequest { user_id: "admin".to_owned(), password }).await.expect("the admin");
+        let client = client.with_session(&login.session_token).expect("a token is text");
+        let export = client.export_catalog(v1::ExportCatalogRequest::default()).await.expect("a catalogue");
+        let mut catalog = export.catalog.expect("a catalogue");
+        for policy in &mut catalog.policies {
+            policy.proof_required = Some(true);
+        }
+        let request_id = new_request_id();
+        let import = v1::ImportCatalogRequest { request_id, catalog: Some(catalog), ..Default::default() };
+        client.import_catalog(import).await.expect("a sound catalogue");
+    });
+}
+
+#[test]
 fn the_leader_is_killed_while_twenty_clients_book() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let demo = Demo::start(dir.path(), &[]);

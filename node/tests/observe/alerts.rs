@@ -235,6 +235,40 @@ pub const ALL: &[Alert] = &[
         labels: &[],
     },
     Alert {
+        name: "CarrelNothingDelivered",
+        severity: Warning,
+        // Mail and events apart: where events arrive, mail may still be stuck.
+        expression: "sum by (BY, channel) (increase(carrel_deliveries_total{NODES,outcome=\"failed\"}[30m])) > 0 \
+                     and sum by (BY, channel) (increase(carrel_deliveries_total{NODES,outcome=\"sent\"}[30m])) == 0",
+        lasting: "15m",
+        summary: "Mail or events are tried and none has gone out for half an hour.",
+        quiet_at: "34m",
+        fires_at: "1h",
+        // At ten minutes the mail server goes away; events go on.
+        course: &[
+            ("carrel_deliveries_total{channel=\"mail\",outcome=\"sent\"}", "0+1x40 40x240"),
+            ("carrel_deliveries_total{channel=\"mail\",outcome=\"failed\"}", "0x40 1+1x240"),
+            ("carrel_deliveries_total{channel=\"webhook\",outcome=\"sent\"}", "0+1x280"),
+            ("carrel_deliveries_total{channel=\"webhook\",outcome=\"failed\"}", "0+1x280"),
+        ],
+        labels: &[("channel", "mail")],
+    },
+    Alert {
+        name: "CarrelEventsGivenUp",
+        severity: Warning,
+        // A mail is also given up where an address leads nowhere, which is for its owner to mend.
+        expression: "sum by (BY) (increase(carrel_deliveries_total{NODES,channel=\"webhook\",outcome=\"given_up\"}[1h])) > 0",
+        lasting: "0s",
+        summary: "A receiver of events was away for so long that it has missed some for good.",
+        quiet_at: "5m",
+        fires_at: "6m",
+        course: &[
+            ("carrel_deliveries_total{channel=\"webhook\",outcome=\"given_up\"}", "0x20 3x60"),
+            ("carrel_deliveries_total{channel=\"mail\",outcome=\"given_up\"}", "0+1x80"),
+        ],
+        labels: &[],
+    },
+    Alert {
         name: "CarrelCertificateEnds",
         severity: Warning,
         expression: "min by (BY, directory) (carrel_tls_certificate_not_after_timestamp_seconds{NODES}) - time() < 14 * 86400",

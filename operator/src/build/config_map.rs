@@ -42,6 +42,15 @@ pub(super) fn settings(blueprint: &Blueprint<'_>) -> Value {
         // Unsaid where it is as the nodes have it: no node restarts for another operator that could say it.
         settings["CARREL_OPEN_REGISTRATION"] = json!("false");
     }
+    if let Some(mail) = &blueprint.spec.mail {
+        settings["CARREL_MAIL_FROM"] = json!(mail.from);
+    }
+    if !blueprint.spec.webhooks.networks.is_empty() {
+        settings["CARREL_WEBHOOK_NETWORKS"] = json!(blueprint.spec.webhooks.networks.join(","));
+    }
+    if let Some(minutes) = blueprint.spec.give_up_minutes {
+        settings["CARREL_GIVE_UP_MINUTES"] = json!(minutes.to_string());
+    }
     if let Some(endpoint) = &blueprint.spec.observability.otlp_endpoint {
         // The name that every program with such traces knows.
         settings["OTEL_EXPORTER_OTLP_ENDPOINT"] = json!(endpoint);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     ADMIN_PORT, Blueprint, CLIENT_PORT, HEALTH_PORT, PEER_PORT, VOLUME_CLAIM, config_map, digest, recovery_order,
 };
-use crate::crd::{BackupSource, Postgres, PullPolicy, Spread};
+use crate::crd::{BackupSource, PullPolicy, Spread};
 
 const CONTAINER: &str = "carrel";
 const DATA: &str = "/var/lib/carrel";
@@ -19,6 +19,7 @@ const CLIENTS: &str = "clients";
 const FIRST_ADMIN: &str = "first-admin";
 const FIRST_CATALOG: &str = "first-catalog";
 const POSTGRES: &str = "postgres";
+const MAIL: &str = "mail";
 pub(super) const RECOVERY: &str = "recovery";
 pub(super) const BACKUP: &str = "backup";
 
@@ -145,6 +146,9 @@ fn environment(blueprint: &Blueprint<'_>) -> Value {
     if blueprint.spec.postgres.is_some() {
         file("CARREL_POSTGRES_URL_FILE", POSTGRES, "url");
     }
+    if blueprint.spec.mail.is_some() {
+        file("CARREL_SMTP_URL_FILE", MAIL, "url");
+    }
     file("CARREL_RECOVERY_FILE", RECOVERY, recovery_order::FILE);
     json!(environment)
 }
@@ -165,9 +169,9 @@ fn sources(blueprint: &Blueprint<'_>) -> Vec<(&'static str, Value)> {
         crate::crd::TlsMode::Secret | crate::crd::TlsMode::Disabled => secret(name),
     };
     let catalog = |name: &String| json!({ "configMap": { "name": name } });
-    let postgres = |postgres: &Postgres| {
-        let items = json!([{ "key": postgres.key, "path": "url" }]);
-        json!({ "secret": { "secretName": postgres.url_secret, "defaultMode": 0o440, "items": items } })
+    let url = |secret: &str, key: &str| {
+        let items = json!([{ "key": key, "path": "url" }]);
+        json!({ "secret": { "secretName": secret, "defaultMode": 0o440, "items": items } })
     };
     let recovery = match blueprint.order() {
         Some(name) => json!({ "configMap": { "name": name } }),
@@ -182,7 +186,8 @@ fn sources(blueprint: &Blueprint<'_>) -> Vec<(&'static str, Value)> {
         (CLIENTS, blueprint.clients_secret().map(clients)),
         (FIRST_ADMIN, spec.first_admin_secret.clone().map(secret)),
         (FIRST_CATALOG, spec.first_catalog_config_map.as_ref().map(catalog)),
-        (POSTGRES, spec.postgres.as_ref().map(postgres)),
+        (POSTGRES, spec.postgres.as_ref().map(|postgres| url(&postgres.url_secret, &postgres.key))),
+        (MAIL, spec.mail.as_ref().map(|mail| url(&mail.url_secret, &mail.key))),
         (RECOVERY, Some(recovery)),
         (BACKUP, blueprint.backup().map(backup)),
     ]

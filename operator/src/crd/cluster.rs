@@ -98,6 +98,15 @@ pub struct CarrelClusterSpec {
     /// Where the relational record is kept, for history and reports. Nodes do without it for as long as it is away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub postgres: Option<Postgres>,
+    /// Mail to people who want to be told so, too. Without it none is sent, and nobody can ask for any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mail: Option<Mail>,
+    #[serde(default)]
+    pub webhooks: Webhooks,
+    /// A mail or an event that nobody has taken for so long is given up; a day, if it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10080))]
+    pub give_up_minutes: Option<u32>,
     #[serde(default)]
     pub observability: Observability,
     /// A rollout or a change of size that has not moved for so long is reported as stuck; a new image is given up.
@@ -301,6 +310,37 @@ pub struct Postgres {
     pub key: String,
 }
 
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Mail {
+    /// A Secret with the address of a mail server, as smtps://user:password@host, or as
+    /// smtp://user:password@host:587?tls=required. It is read at every connection: another password restarts nothing.
+    #[schemars(length(min = 1, max = 253))]
+    pub url_secret: String,
+    /// The key it is under there.
+    #[serde(default = "url")]
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+    /// From whom mail comes, as library@example.org or Library <library@example.org>.
+    #[schemars(length(min = 3, max = 320))]
+    #[x_kube(validation = Rule::new("self.matches('^([^<>@]*<[^<>@ ]+@[^<>@ ]+>|[^<>@ ]+@[^<>@ ]+)$')")
+        .message("from must be an address, as library@example.org or Library <library@example.org>"))]
+    pub from: String,
+}
+
+/// Programs elsewhere that are told what happens; admins register them with `carrel webhooks add`.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Webhooks {
+    /// Where they may lie: public is the internet without anything that is somebody's own, others by number, as
+    /// 10.20.0.0/16. If empty, events are sent nowhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(max = 64)))]
+    #[x_kube(validation = Rule::new("self.all(network, network == 'public' || network.matches('^[0-9a-fA-F.:]+/[0-9]{1,3}$'))")
+        .message("webhooks.networks are public or networks by number, as 10.20.0.0/16 or fd00::/8"))]
+    pub networks: Vec<String>,
+}
+
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Observability {
@@ -381,6 +421,10 @@ fn one() -> u32 {
 
 fn yes() -> bool {
     true
+}
+
+fn url() -> String {
+    "url".to_owned()
 }
 
 fn uri() -> String {

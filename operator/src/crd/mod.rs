@@ -8,8 +8,8 @@ mod recovery;
 mod status;
 
 pub use cluster::{
-    CarrelCluster, CarrelClusterSpec, Disruption, Network, Observability, OnDelete, Operation, Postgres, PullPolicy,
-    Raft, Replacement, ReplacementPolicy, Spread, Storage, Tls, TlsMode,
+    CarrelCluster, CarrelClusterSpec, Disruption, Mail, Network, Observability, OnDelete, Operation, Postgres,
+    PullPolicy, Raft, Replacement, ReplacementPolicy, Spread, Storage, Tls, TlsMode, Webhooks,
 };
 pub use recovery::{BackupSource, CarrelRecovery, CarrelRecoverySpec, CarrelRecoveryStatus, RecoveryPhase, Survivor};
 pub use status::{

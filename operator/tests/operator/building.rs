@@ -39,6 +39,9 @@ fn full() -> CarrelCluster {
         "firstAdminSecret": "first-admin",
         "firstCatalogConfigMap": "campus",
         "postgres": { "urlSecret": "library-app" },
+        "mail": { "urlSecret": "library-smtp", "from": "Library <library@example.org>" },
+        "webhooks": { "networks": ["public", "10.20.0.0/16"] },
+        "giveUpMinutes": 720,
         "observability": { "otlpEndpoint": "http://collector.telemetry:4317" },
         "network": { "clientsFrom": [{ "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": "web" } } }] },
         "pod": {
