@@ -4,7 +4,7 @@ import { mkdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { openBrowser, visitor } from "./browser.js";
-import { openLibrary, pause } from "./library.js";
+import { openLibrary, pause, until } from "./library.js";
 
 const pictures = join(dirname(fileURLToPath(import.meta.url)), "../../../docs/pictures");
 const HALL = "/seats/lindenhof/night-hall";
@@ -21,6 +21,7 @@ for (const [index, seat] of SEATED.entries()) {
   await one.book(seat);
   await one.close();
 }
+await fillTheWeek(library.terminal("admin"));
 for (const [screen, colorScheme] of [["desktop", "light"], ["desktop", "dark"], ["phone", "light"], ["phone", "dark"]]) {
   const suffix = `${screen === "phone" ? "-phone" : ""}${colorScheme === "dark" ? "-dark" : ""}`;
   const one = await visitor(browser, library, screen, { colorScheme });
@@ -52,6 +53,20 @@ await desk.page.locator("#staff-branch").selectOption({ label: "Lindenhof Centra
 await desk.page.locator("#staff-area").selectOption({ label: "Night Hall" });
 await desk.page.locator(".stay").nth(12).waitFor();
 await shot("desk");
+await desk.open("/staff/reports");
+await desk.page.locator("#staff-branch").selectOption({ label: "Orangery Reading Rooms" });
+await desk.page.getByRole("button", { name: "Next 7 days" }).click();
+await desk.page.locator(".numbers").getByRole("rowheader", { name: "Palm Room" }).waitFor();
+await until("every booking in the report", async () => {
+  const told = await desk.page.locator(".numbers tbody td:nth-child(3)").allTextContents();
+  if (told.every((share) => parseInt(share, 10) >= 10)) return true;
+  await desk.page.reload();
+  await desk.page.getByRole("button", { name: "Next 7 days" }).click();
+  await pause(1_500);
+  return false;
+});
+await pause(300);
+await shot("reports");
 await desk.open("/kiosk/lindenhof");
 await desk.page.locator(".tiles li").first().waitFor();
 await pause(300);
@@ -61,3 +76,34 @@ await pause(20_000);
 await shot("cluster");
 await browser.close();
 await library.close();
+
+/** A week of bookings in a branch of its own, as they would come in: fuller at midday, and toward the exams. */
+async function fillTheWeek(admin) {
+  const [readers, atOnce] = [60, 4];
+  await admin(["login", "admin", "--password-stdin"], library.password("admin"));
+  const names = Array.from({ length: readers }, (_, index) => `scholar-${index}`);
+  const wishes = [];
+  // The same picture every time.
+  let seed = 7;
+  const draw = () => (seed = (seed * 16_807) % 2_147_483_647) / 2_147_483_647;
+  for (let day = 1; day <= 6; day++) {
+    const date = new Date(Date.now() + day * 86_400_000).toISOString().slice(0, 10);
+    for (const name of names) {
+      if (draw() > 0.45 + 0.06 * day) continue;
+      const start = 9 + Math.floor((draw() + draw()) * 4.5);
+      const at = (hour) => `${date} ${String(hour).padStart(2, "0")}:00`;
+      const area = ["citrus-room", "palm-room", "potting-shed"][Math.floor(draw() * 3)];
+      wishes.push(["--area", area, "--for", name, "--from", at(start), "--to", at(start + 2 + Math.floor(draw() * 2))]);
+    }
+  }
+  const inTurn = async (queue, deed) => {
+    const work = async () => {
+      for (let one = queue.shift(); one; one = queue.shift()) await deed(one);
+    };
+    await Promise.all(Array.from({ length: atOnce }, work));
+  };
+  await inTurn([...names], (name) => library.terminal(name)(["register", name, "--password-stdin"], "a good long password"));
+  const booked = ["reserve", "--branch", "orangery", "--exempt", "--reason", "A group that comes every week"];
+  // Who comes after closing time is refused, as they would be.
+  await inTurn(wishes, (wish) => admin([...booked, ...wish]));
+}

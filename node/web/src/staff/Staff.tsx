@@ -1,7 +1,7 @@
 // The desk: what is going on in an area, who has come without a booking, what is closed, whom to forgive, what to tell
 // everybody, how the library is used, what was changed, and the catalogue.
 
-import { createMemo, createSignal, For, lazy, Match, Show, Suspense, Switch } from "solid-js";
+import { createEffect, createMemo, createSignal, For, lazy, Match, Show, Suspense, Switch } from "solid-js";
 import { route } from "../route";
 import { isAdmin, isAuditor, isStaff } from "../session";
 import { branches, lastPart } from "../seats/places";
@@ -41,6 +41,15 @@ export default function Staff() {
     ...(isAdmin() ? ["catalogue"] : []),
   ];
   const tab = () => (tabs().includes(route()[1] ?? "") ? route()[1]! : tabs()[0]!);
+  // On a phone there are more tabs than fit: the one that is open is in sight.
+  let bar: HTMLElement | undefined;
+  createEffect(() => {
+    tab();
+    queueMicrotask(() => {
+      const current = bar?.querySelector<HTMLElement>("[aria-current]");
+      if (bar && current) bar.scrollLeft = current.offsetLeft - (bar.clientWidth - current.offsetWidth) / 2;
+    });
+  });
   return (
     <Show when={isStaff() || isAuditor()} fallback={<p class="empty">{t().staffOnly}</p>}>
       <div class="column wide">
@@ -77,7 +86,7 @@ export default function Staff() {
             </div>
           </Show>
         </header>
-        <nav class="subtabs" aria-label={t().views.staff}>
+        <nav ref={bar} class="subtabs" aria-label={t().views.staff}>
           <For each={tabs()}>
             {(one) => (
               <Link to={`/staff/${one}`} current={tab() === one}>

@@ -247,6 +247,11 @@ export const zh: Words = {
   noStrikes: "没有违约。",
   suspend: "停用一周",
   unsuspend: "解除停用",
+  change: "更改",
+  role: "角色",
+  looksAfter: "负责的图书馆",
+  needsAccessible: "需要无障碍座位",
+  save: "保存",
   waive: "免除",
   waived: "已免除",
   causes: {
@@ -273,7 +278,8 @@ export const zh: Words = {
   auditAbout: "用户名或预约编号",
   actors: { time: "期限", library: "集群", anybody: "任何人", "users/-": "某人" },
   period: "时段",
-  lastDays: (days) => `${days} 天`,
+  lastDays: (days) => `最近 ${days} 天`,
+  nextDays: (days) => `未来 ${days} 天`,
   exportCsv: "预约 CSV",
   fullness: "按日期和小时的占用情况",
   noShowsByHour: "每小时未到人数",
@@ -315,7 +321,6 @@ export const zh: Words = {
   },
   handOver: "由它领导",
   handedOver: "领导权已移交",
-  commitOverTime: "提交索引",
   lastSeconds: (seconds) => `最近 ${seconds} 秒`,
 
   reasons: {
@@ -338,6 +343,12 @@ export const zh: Words = {
           return `超过每天 ${p.minutes("max")} 的上限，剩余 ${p.minutes("left")}。`;
         case "max_minutes_per_week":
           return `超过每周 ${p.minutes("max")} 的上限，剩余 ${p.minutes("left")}。`;
+        case "max_per_day":
+          return `您当天已预约 ${max} 次，达到上限。`;
+        case "max_per_week":
+          return `您本周已预约 ${max} 次，达到上限。`;
+        case "max_waits":
+          return `您已在 ${max} 个候补队列中，达到上限。`;
         default:
           return "";
       }
@@ -352,5 +363,19 @@ export const zh: Words = {
     HOLD_EXPIRED: () => "座位不再为您保留。",
     OFFER_EXPIRED: () => "未及时接受提供的座位。",
     PRESENCE_NOT_PROVEN: () => "请输入座位当前显示的代码。",
+    USER_NOT_FOUND: () => "没有这个用户。",
+    RECIPIENT_NOT_FOUND: () => "没有这个用户，消息未发送。",
+    SEAT_NOT_FOUND: () => "此处没有这个座位。",
+    SEAT_UNAVAILABLE: (p) => `此座位在 ${p.moment("opens_at")} 之前为需要无障碍座位的人保留。`,
+    STATE_CONFLICT: () => "此预约的状态已发生变化。",
+    ALREADY_WAITING: () => "您已在等候同一座位。",
+    LAST_ADMIN: () => "这是最后一位管理员，必须保留一位。",
+    RATE_LIMITED: () => "操作过于频繁，请稍候。",
+    TOO_EARLY: (p) => {
+      if (p.get("opens_at")) return `时间尚早：${p.moment("opens_at")} 起。`;
+      return p.get("window_days") ? `时间太远：此处最多提前 ${p.get("window_days")} 天。` : "";
+    },
+    TOO_LATE: () => "此时间已过，请选择更晚的时间。",
+    ETAG_MISMATCH: () => "目录已被更改，请重新选择文件。",
   },
 };
