@@ -13,6 +13,11 @@ let library;
 let browser;
 before(async () => {
   [library, browser] = await Promise.all([openLibrary(), openBrowser()]);
+  // At whose seat nobody will be seen, as the reports tell when all else is over.
+  const nobody = await newcomer("nemo");
+  await nobody.open("/seats/main/nook");
+  await nobody.book("n-001");
+  await nobody.close();
 });
 afterEach(sendAllHome);
 after(async () => {
@@ -81,6 +86,24 @@ describe("the first look", () => {
     assert.deepEqual(one.trouble, []);
     await one.close();
   });
+});
+
+test("no language is wider than a telephone, and each says what the record says", async () => {
+  const one = await visitor(browser, library, "phone");
+  await one.open("/staff/audit");
+  await one.logIn("admin");
+  for (const [language, gaveRole] of Object.entries({ en: "set role", fr: "rôle donné", de: "Rolle gegeben", zh: "设置角色" })) {
+    await one.page.locator(".foot select").selectOption(language);
+    for (const path of ["seats/main/hall", "day", "account", "cluster", "staff/today", "staff/people", "staff/reports", "staff/audit"]) {
+      await one.open(`/${path}`);
+      await one.page.locator("main :is(h1, h2):visible").first().waitFor();
+      await one.page.locator("main .waiting").waitFor({ state: "detached" });
+      assert.equal(await excess(one.page), 0, `${path} in ${language}`);
+    }
+    await one.page.getByText(gaveRole, { exact: true }).first().waitFor();
+  }
+  assert.deepEqual(one.trouble, []);
+  await one.close();
 });
 
 for (const [index, screen] of Object.keys(SCREENS).entries()) {
@@ -380,6 +403,14 @@ for (const [index, screen] of Object.keys(SCREENS).entries()) {
       await own.getByRole("button", { name: "Cancel booking" }).click();
       await own.getByRole("button", { name: "Really cancel" }).click();
       await own.waitFor({ state: "detached" });
+      // Out of the line, and into it again.
+      await line.getByRole("button", { name: "Leave the line" }).click();
+      await line.waitFor({ state: "detached" });
+      await loser.open("/seats/main/hall");
+      await loser.seat(id(3)).click();
+      await loser.page.getByRole("button", { name: "Wait for this seat" }).click();
+      await loser.page.locator('[data-phase="waiting"]').waitFor();
+      await loser.page.getByRole("button", { name: "To my day" }).click();
       // The winner does not come: the loser is offered the seat, as the page is open, without asking.
       await winner.page.getByRole("button", { name: "To my day" }).click();
       await winner.page.getByRole("button", { name: "Cancel booking" }).click();
@@ -428,6 +459,8 @@ for (const [index, screen] of Object.keys(SCREENS).entries()) {
       assert.equal(await eli.page.getByText("Hello?").count(), 0, "what was not wanted is not there later");
       await eli.page.getByText("Thank you.").click();
       await eli.page.locator(".bubbles").getByText("Thank you.").waitFor();
+      await eli.open("/messages");
+      await eli.page.locator(".people .line", { hasText: `dora-${screen}` }).getByText("Thank you.").waitFor();
       assert.deepEqual([...dora.trouble, ...eli.trouble], []);
       await Promise.all([dora.close(), eli.close()]);
     });
@@ -583,13 +616,11 @@ describe("in the library", () => {
 describe("how it is used", () => {
   test("full hours, no-shows, every area, and a file of it all, for who may know", async () => {
     const reader = await newcomer("nora");
-    // One seat at which she will not be seen, and one for tomorrow.
-    await reader.open("/seats/main/nook");
-    await reader.book("n-001");
-    await reader.open("/seats/main/hall");
-    await reader.page.locator(".date").nth(1).click();
-    await reader.seat("h-045").and(reader.page.locator(".free")).waitFor();
     await reader.book("h-045");
+    await reader.page.getByRole("button", { name: "Done" }).click();
+    await reader.page.locator(".date").nth(1).click();
+    await reader.seat("h-046").and(reader.page.locator(".free")).waitFor();
+    await reader.book("h-046");
     const desk = await visitor(browser, library);
     await desk.open("/staff/reports");
     await desk.logIn("auditor");

@@ -52,7 +52,12 @@ export function Chart(props: { title: string; points: Point[]; ids: string[]; fr
       </figcaption>
       <div class="plot">
         <span class="bound">{bounds().high.toLocaleString()}</span>
-        <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" role="img" aria-label={`${props.title}: ${now()}`}>
+        <svg
+          viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
+          preserveAspectRatio="none"
+          role="img"
+          aria-label={`${props.title}: ${now()}`}
+        >
           <For each={[0, 1, 2, 3, 4]}>
             {(part) => <path class="grid" d={`M0 ${MARGIN + (part * (HEIGHT - 2 * MARGIN)) / 4}H${WIDTH}`} />}
           </For>

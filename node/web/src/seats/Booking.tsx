@@ -28,8 +28,10 @@ type Phase =
   | { at: "waiting" }
   | { at: "yours"; claim: Reservation };
 
-/** Seats are held for whole minutes: what is more than these just after the tap is what two clocks differ by. */
-const wholeMinutes = (length: number) => Math.round(length / MINUTE) * MINUTE;
+/** What this device's clock may be off by without being corrected, and a little. */
+const CLOCKS_DIFFER_MS = 4_000;
+/** Seats are held for whole minutes: the little that is more than these is what two clocks differ by. */
+const wholeMinutes = (length: number) => Math.ceil((length - CLOCKS_DIFFER_MS) / MINUTE) * MINUTE;
 
 export function Booking(props: {
   seat: ShownSeat;

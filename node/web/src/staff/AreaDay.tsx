@@ -1,11 +1,12 @@
 // A day of an area: a line for each seat, a bar for each stay, and above them how full each hour is.
 
-import { createEffect, createMemo, createSignal, For, on, onCleanup, Show } from "solid-js";
+import { createEffect, createMemo, createSignal, For, on, onCleanup, Show, untrack } from "solid-js";
 import { createStore, reconcile } from "solid-js/store";
 import { type Reservation, Reservation_Origin as Origin, Reservation_State as State } from "../gen/carrel/v1/reservation_pb";
 import type { Seat } from "../gen/carrel/v1/seat_pb";
 import { reservations, seats as service } from "../rpc/clients";
 import { ask } from "../rpc/link";
+import { noteLabels, seatLabel } from "../seats/places";
 import { noteSessionOver } from "../session";
 import { Problem } from "../shell/Problem";
 import { clock, DAY, dateOf, dayOf, HOUR, midnight, ms, now, span } from "../time";
@@ -28,6 +29,11 @@ const MARKS_MAX = 14;
 /** About what a letter of a name takes, and what stays empty around it. */
 const LETTER = 6.4;
 const PADDING = 14;
+
+interface Hours {
+  first: number;
+  last: number;
+}
 
 /** As much of a name as there is room for. */
 function cut(name: string, room: number): string {
@@ -52,7 +58,7 @@ export function AreaDay(props: { place: Place }) {
     seats().flatMap((seat, row) => (bySeat[seat.name] ?? []).filter(inDay).map((one) => ({ row, one }))),
   );
   /** The hours at which the area is open, or somebody is there all the same; of a day without any, all of it. */
-  const drawn = createMemo(() => {
+  const hoursDrawn = (): Hours => {
     const stays = shown().map(({ one }) => ({ start: ms(one.startTime), end: ms(one.endTime) }));
     const hours = open().filter((one) => one.start < end() && one.end > start());
     if (!hours.length) return { first: start(), last: end() };
@@ -60,7 +66,9 @@ export function AreaDay(props: { place: Place }) {
     const first = Math.min(...[...hours, ...stays].map((one) => one.start));
     const last = Math.max(...[...hours, ...stays].map((one) => one.end));
     return { first: Math.max(start(), whole(first, Math.floor)), last: Math.min(end(), whole(last, Math.ceil)) };
-  });
+  };
+  const isSame = (a: Hours | undefined, b: Hours) => a?.first === b.first && a.last === b.last;
+  const drawn = createMemo(hoursDrawn, undefined, { equals: isSame });
   const x = (time: number) =>
     LEFT + ((time - drawn().first) / (drawn().last - drawn().first)) * (WIDTH - LEFT);
   const from = (one: Reservation) => Math.max(LEFT, x(ms(one.startTime)));
@@ -79,6 +87,7 @@ export function AreaDay(props: { place: Place }) {
     const { branch, area } = place;
     const found = await ask(() => service.searchSeats({ branch, area, pageSize: PAGE }));
     if (signal.aborted) return;
+    noteLabels(found.seats);
     setSeats(found.seats);
     const [first] = found.seats;
     if (first && !open().length) {
@@ -116,6 +125,13 @@ export function AreaDay(props: { place: Place }) {
       },
     ),
   );
+  // Where there is not room for the whole day, the present is in sight.
+  let agenda!: HTMLDivElement;
+  createEffect(() => {
+    const isToday = untrack(now) > drawn().first && untrack(now) < drawn().last;
+    const share = isToday ? x(untrack(now)) / WIDTH : 0;
+    queueMicrotask(() => (agenda.scrollLeft = share * agenda.scrollWidth - agenda.clientWidth / 2));
+  });
   const kind = (one: Reservation) =>
     one.origin === Origin.CLOSURE || one.origin === Origin.MAINTENANCE ? "closed" : State[one.state].toLowerCase();
   const who = (one: Reservation) => one.user.replace("users/", "") || t().closed;
@@ -142,7 +158,7 @@ export function AreaDay(props: { place: Place }) {
           <span class="wide-only">{t().dayAfter}</span> →
         </button>
       </div>
-      <div class="agenda" tabindex="0" role="region" aria-label={t().desk.today}>
+      <div ref={agenda} class="agenda" tabindex="0" role="region" aria-label={t().desk.today}>
         <svg class="marks" viewBox={`0 0 ${WIDTH} ${TOP - 4}`} aria-hidden="true">
           <For each={hours()}>
             {(hour, index) => (
@@ -218,7 +234,7 @@ function Stay(props: { reservation: Reservation; place: Place; onClose: () => vo
   return (
     <Sheet
       title={props.reservation.user.replace("users/", "") || t().closed}
-      subtitle={t().stateNames[state]}
+      subtitle={`${t().seat} ${seatLabel(props.reservation.seat)} · ${t().stateNames[state]}`}
       onClose={props.onClose}
     >
       <p class="time">

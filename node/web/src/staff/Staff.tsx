@@ -34,6 +34,10 @@ export default function Staff() {
     const [here, part] = [branch(), area()];
     return here && part ? { branch: here.name, area: part.name, zone: here.timeZone } : undefined;
   });
+  const choose = (id: string) => {
+    localStorage.setItem("branch", id);
+    setBranch(id);
+  };
   const tabs = () => [
     ...(isStaff() ? ["today", "walkin", "closures", "people", "announce"] : []),
     "reports",
@@ -60,7 +64,7 @@ export default function Staff() {
               <label class="sr" for="staff-branch">
                 {t().branch}
               </label>
-              <select id="staff-branch" onChange={(e) => setBranch(e.target.value)}>
+              <select id="staff-branch" onChange={(e) => choose(e.target.value)}>
                 <For each={branches()}>
                   {(one) => (
                     <option value={lastPart(one.name)} selected={one.name === branch()?.name}>

@@ -281,6 +281,9 @@ export const en = {
   nothingFound: "Nothing to be seen.",
   auditAbout: "Name, or number of a reservation",
   actors: { time: "a deadline", library: "the cluster", anybody: "anybody", "users/-": "somebody" } as Texts,
+  /** Of those that are missing here the record's own names are shown, which are English. */
+  actions: {} as Texts,
+  fields: {} as Texts,
   period: "Period",
   lastDays: (days: number) => `Last ${days} days`,
   nextDays: (days: number) => `Next ${days} days`,
