@@ -56,6 +56,7 @@ pub fn user(view: &UserView) -> v1::User {
         create_time: Some(to_timestamp(*created_at)),
         suspended_until: suspended_until.map(to_timestamp),
         branches: branches.iter().map(names::branch).collect(),
+        needs_accessible: None,
     }
 }
 

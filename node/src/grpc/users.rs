@@ -1,5 +1,8 @@
 //! Other people's accounts.
 
+use carrel_domain::account::Role;
+use carrel_domain::query::UserView;
+use carrel_proto::v1;
 use carrel_proto::v1::user_service_server::UserService;
 use carrel_proto::v1::{
     DeleteUserRequest, DeleteUserResponse, ExportMyDataRequest, ExportMyDataResponse, ListStrikesRequest,
@@ -36,10 +39,13 @@ impl<L: Library> UserService for Users<L> {
         let page = view.users(&glob, after.as_ref(), limit);
         let last = page.items.last().filter(|_| page.more);
         let next_page_token = last.map(|user| page_token(list, &user.name)).unwrap_or_default();
-        Ok(Response::new(ListUsersResponse {
-            users: page.items.iter().map(|user| reply::user_to(&viewer, user)).collect(),
-            next_page_token,
-        }))
+        // What somebody needs is for those to know who see to it.
+        let sees_to_it = matches!(viewer.role, Role::Librarian(_) | Role::Admin);
+        let told = |user: &UserView| v1::User {
+            needs_accessible: sees_to_it.then(|| view.needs_accessible(user.id)),
+            ..reply::user_to(&viewer, user)
+        };
+        Ok(Response::new(ListUsersResponse { users: page.items.iter().map(told).collect(), next_page_token }))
     }
 
     async fn delete_user(&self, request: Request<DeleteUserRequest>) -> Result<Response<DeleteUserResponse>, Status> {

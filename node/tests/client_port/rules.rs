@@ -407,6 +407,20 @@ async fn staff_suspend_and_forgive_and_a_person_takes_their_data_away() {
         let users = call!(viewer, UserServiceClient, list_users, list).expect("a list").users;
         assert_eq!(users[0].suspended_until.is_some(), knows);
     }
+    // And what she needs, between the staff and her: she finds it in all that is kept about her.
+    let needs = |needs_accessible| v1::SetAccessibilityRequest {
+        request_id: fresh_id(),
+        name: "users/amy".into(),
+        needs_accessible,
+    };
+    for needed in [true, false] {
+        call!(libby, UserServiceClient, set_accessibility, needs(needed)).expect("staff may");
+        for (viewer, told) in [(&amy, None), (&libby, Some(needed)), (&ben, None)] {
+            let list = v1::ListUsersRequest { filter: "amy".into(), ..Default::default() };
+            let users = call!(viewer, UserServiceClient, list_users, list).expect("a list").users;
+            assert_eq!(users[0].needs_accessible, told);
+        }
+    }
     let forgive =
         v1::UnsuspendUserRequest { request_id: fresh_id(), name: "users/amy".into(), reason: "she said sorry".into() };
     call!(libby, UserServiceClient, unsuspend_user, forgive).expect("staff may");

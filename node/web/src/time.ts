@@ -16,6 +16,8 @@ export function noteServersClock(date: string | null) {
   if (Number.isNaN(servers)) return;
   const difference = servers + 500 - Date.now();
   offBy = Math.abs(difference) > 3_000 ? difference : 0;
+  // What was just answered is not looked at by a clock that is a second late.
+  setNow(Date.now() + offBy);
 }
 
 const [now, setNow] = createSignal(Date.now());

@@ -1,7 +1,7 @@
 // A real cluster of three replicas for the page to talk to, with one address in front of them, as a service of
 // Kubernetes would be: who connects reaches a node that lives.
 
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
@@ -62,6 +62,13 @@ export async function openLibrary(catalog = join(here, "library.yaml")) {
     /** New connections go to this replica for as long as it lives. */
     prefer: (replica) => front.prefer(ports[replica]),
     leader: () => leaderOf(ports),
+    /** Somebody at a terminal: what the program says to them, and null if it refuses. */
+    terminal: (name) => (args, typed = "") =>
+      new Promise((resolve) => {
+        const env = { ...process.env, CARREL_ENDPOINTS: facts().endpoints.join(), CARREL_CONFIG: join(dir, `terminal-${name}`) };
+        const told = execFile(program, args, { env }, (error, said) => resolve(error ? null : said));
+        told.stdin.end(typed);
+      }),
     /** As by a power cut. The demo starts it again after a second. */
     kill: (replica) => process.kill(facts().pids[replica], "SIGKILL"),
     close: async () => {

@@ -3,7 +3,7 @@
 import { after, afterEach, before, describe, test } from "node:test";
 import assert from "node:assert/strict";
 import { excess, openBrowser, SCREENS, sendAllHome, violations, visitor } from "./browser.js";
-import { openLibrary, until } from "./library.js";
+import { openLibrary, pause, until } from "./library.js";
 
 /** All that comes over the wire until the page can be used. */
 const FIRST_LOAD_MAX = 150 * 1024;
@@ -13,6 +13,11 @@ let library;
 let browser;
 before(async () => {
   [library, browser] = await Promise.all([openLibrary(), openBrowser()]);
+  // At whose seat nobody will be seen, as the reports tell when all else is over.
+  const nobody = await newcomer("nemo");
+  await nobody.open("/seats/main/nook");
+  await nobody.book("n-001");
+  await nobody.close();
 });
 afterEach(sendAllHome);
 after(async () => {
@@ -81,6 +86,24 @@ describe("the first look", () => {
     assert.deepEqual(one.trouble, []);
     await one.close();
   });
+});
+
+test("no language is wider than a telephone, and each says what the record says", async () => {
+  const one = await visitor(browser, library, "phone");
+  await one.open("/staff/audit");
+  await one.logIn("admin");
+  for (const [language, gaveRole] of Object.entries({ en: "set role", fr: "rôle donné", de: "Rolle gegeben", zh: "设置角色" })) {
+    await one.page.locator(".foot select").selectOption(language);
+    for (const path of ["seats/main/hall", "day", "account", "cluster", "staff/today", "staff/people", "staff/reports", "staff/audit"]) {
+      await one.open(`/${path}`);
+      await one.page.locator("main :is(h1, h2):visible").first().waitFor();
+      await one.page.locator("main .waiting").waitFor({ state: "detached" });
+      assert.equal(await excess(one.page), 0, `${path} in ${language}`);
+    }
+    await one.page.getByText(gaveRole, { exact: true }).first().waitFor();
+  }
+  assert.deepEqual(one.trouble, []);
+  await one.close();
 });
 
 for (const [index, screen] of Object.keys(SCREENS).entries()) {
@@ -170,6 +193,111 @@ for (const [index, screen] of Object.keys(SCREENS).entries()) {
       await Promise.all([one.close(), other.close()]);
     });
 
+    test("a hold is never said to be longer than it is, whatever the clock of the device says", async () => {
+      const one = await visitor(browser, library, screen);
+      // Less than what is taken for a wrong clock.
+      await one.page.addInitScript(() => {
+        const right = Date.now;
+        Date.now = () => right() - 2_500;
+      });
+      await one.open("/seats/main/hall");
+      await one.register(`una-${screen}`);
+      await one.seat(id(9)).click();
+      assert.match(await one.page.locator(".ring").textContent(), /^(2:00|1:5\d)$/);
+      await one.page.getByRole("button", { name: "Not this one" }).click();
+      await one.close();
+    });
+
+    test("whose announcements one hears: of branches that one follows, and of no others", async () => {
+      const [reader, desk] = await Promise.all([newcomer(`fay-${screen}`, screen), visitor(browser, library, screen)]);
+      await desk.open("/staff/announce");
+      await desk.logIn("admin");
+      const announce = async (text, whom) => {
+        await desk.page.getByLabel("To whom").selectOption({ label: whom });
+        await desk.page.getByLabel("Text").fill(text);
+        await desk.page.getByRole("button", { name: "Announce" }).click();
+        await until("an empty form", async () => (await desk.page.getByLabel("Text").inputValue()) === "");
+      };
+      const follow = async (isWanted) => {
+        await reader.open("/account");
+        const box = reader.page.getByRole("checkbox", { name: "Main Library" });
+        await box.waitFor();
+        await box.setChecked(isWanted, { force: true });
+        await reader.page.locator(".toast").getByText("Saved").waitFor();
+        await reader.page.reload();
+        await box.waitFor();
+        assert.equal(await box.isChecked(), isWanted, "and that is kept");
+      };
+      await follow(true);
+      await reader.open("/inbox");
+      await announce("The roof is open.", "Main Library");
+      await reader.page.getByText("The roof is open.").waitFor();
+      await follow(false);
+      await reader.open("/inbox");
+      await announce("The roof is shut.", "Main Library");
+      await announce("And so good night.", "To everybody");
+      await reader.page.getByText("And so good night.").waitFor();
+      assert.equal(await reader.page.getByText("The roof is shut.").count(), 0);
+      assert.deepEqual([...reader.trouble, ...desk.trouble], []);
+      await Promise.all([reader.close(), desk.close()]);
+    });
+
+    test("what somebody may do and what they need, said at the desk by who may", async () => {
+      const [admin, libby, vera] = [
+        await visitor(browser, library, screen),
+        await newcomer(`libby-${screen}`, screen),
+        await newcomer(`vera-${screen}`, screen),
+      ];
+      await admin.open("/staff/people");
+      await admin.logIn("admin");
+      const hers = await person(admin, `libby-${screen}`);
+      await hers.getByRole("button", { name: "Change" }).click();
+      await hers.getByLabel("Role").selectOption({ label: "Librarian" });
+      await hers.getByRole("button", { name: "Save" }).click();
+      await hers.getByRole("alert").filter({ hasText: /\w/ }).waitFor();
+      await hers.getByText("Main Library").click();
+      await hers.getByRole("button", { name: "Save" }).click();
+      await hers.getByText("Librarian · Main Library").waitFor();
+      await libby.open("/staff/people");
+      const needy = await person(libby, `vera-${screen}`);
+      await needy.getByRole("button", { name: "Change" }).click();
+      assert.equal(await needy.getByLabel("Role").count(), 0, "what somebody may do is for admins to say");
+      await needy.getByLabel("Needs an accessible seat").check();
+      await needy.getByRole("button", { name: "Save" }).click();
+      await libby.page.locator(".toast").getByText("Saved").waitFor();
+      await libby.page.reload();
+      await (await person(libby, `vera-${screen}`)).getByText("Needs an accessible seat").waitFor();
+      assert.deepEqual(await violations(admin.page), []);
+      assert.equal(await excess(admin.page), 0);
+      assert.deepEqual([...admin.trouble, ...libby.trouble, ...vera.trouble], []);
+      await Promise.all([admin.close(), libby.close(), vera.close()]);
+    });
+
+    test("the longest name stays within its bar in the day of an area, and is told whole", async () => {
+      const name = `the-reader-with-the-longest-name-of-them-${screen}`;
+      const [one, desk] = await Promise.all([newcomer(name, screen), visitor(browser, library, screen)]);
+      await one.page.locator(".date").nth(1).click();
+      await one.page.locator(".chosen b").waitFor();
+      const end = one.page.getByRole("slider", { name: "Until" });
+      await end.focus();
+      for (let press = 0; press < 3; press++) await one.page.keyboard.press("ArrowLeft");
+      await one.seat(id(10)).and(one.page.locator(".free")).waitFor();
+      await one.book(id(10));
+      await desk.open("/staff/today");
+      await desk.logIn("admin");
+      await desk.page.locator("#staff-area").selectOption({ label: "Hall" });
+      await desk.page.getByRole("button", { name: "Day after" }).click();
+      const bar = desk.page.locator(".stay").filter({ hasText: name });
+      await bar.waitFor();
+      const [text, whole] = await bar.evaluate((stay) => {
+        const width = (what) => stay.querySelector(what).getBoundingClientRect().width;
+        return [width("text"), width("rect")];
+      });
+      assert.ok(text <= whole, `${text} of ${whole}`);
+      assert.ok((await bar.getAttribute("aria-label")).includes(name));
+      await Promise.all([one.close(), desk.close()]);
+    });
+
     test("a calendar's address: told once, good for every calendar, and worthless when one says so", async () => {
       const one = await newcomer(`cal-${screen}`, screen);
       await one.book(id(6));
@@ -234,12 +362,11 @@ for (const [index, screen] of Object.keys(SCREENS).entries()) {
       await patron.page.getByText("Cancelled late").waitFor();
       await desk.open("/staff/people");
       await desk.logIn("admin");
-      await desk.page.getByLabel("Name, or part of it with *").fill(`rex-${screen}`);
-      await desk.page.getByRole("button", { name: "Search" }).click();
-      await desk.page.getByRole("button", { name: "Strikes" }).click();
-      await desk.page.getByLabel("Reason, for the record").fill("The fire alarm");
-      await desk.page.getByRole("button", { name: "Waive" }).click();
-      await desk.page.locator(".extras", { hasText: "Waived" }).waitFor();
+      const card = await person(desk, `rex-${screen}`);
+      await card.getByRole("button", { name: "Strikes" }).click();
+      await card.getByLabel("Reason, for the record").fill("The fire alarm");
+      await card.getByRole("button", { name: "Waive" }).click();
+      await card.locator(".extras", { hasText: "Waived" }).waitFor();
       await patron.open("/inbox");
       await patron.page.getByText("A strike was waived").first().waitFor();
       await Promise.all([patron.close(), desk.close()]);
@@ -270,15 +397,26 @@ for (const [index, screen] of Object.keys(SCREENS).entries()) {
       await alternatives.first().click();
       await loser.page.locator('[data-phase="booked"]').waitFor();
       await loser.page.getByRole("button", { name: "To my day" }).click();
+      const line = loser.page.locator(".card", { has: loser.page.getByRole("button", { name: "Leave the line" }) });
+      assert.match(await line.innerText(), /Place\s+1/, "how far in front");
       const own = loser.page.locator('[data-state="CONFIRMED"]');
       await own.getByRole("button", { name: "Cancel booking" }).click();
       await own.getByRole("button", { name: "Really cancel" }).click();
       await own.waitFor({ state: "detached" });
+      // Out of the line, and into it again.
+      await line.getByRole("button", { name: "Leave the line" }).click();
+      await line.waitFor({ state: "detached" });
+      await loser.open("/seats/main/hall");
+      await loser.seat(id(3)).click();
+      await loser.page.getByRole("button", { name: "Wait for this seat" }).click();
+      await loser.page.locator('[data-phase="waiting"]').waitFor();
+      await loser.page.getByRole("button", { name: "To my day" }).click();
       // The winner does not come: the loser is offered the seat, as the page is open, without asking.
       await winner.page.getByRole("button", { name: "To my day" }).click();
       await winner.page.getByRole("button", { name: "Cancel booking" }).click();
       await winner.page.getByRole("button", { name: "Really cancel" }).click();
       await loser.page.getByText("Offered to you", { exact: true }).waitFor();
+      assert.match(await loser.page.locator(".moment").first().innerText(), /accept within\s+(10:00|\d:\d\d)$/i);
       await loser.page.getByRole("button", { name: "Accept" }).click();
       await loser.page.locator('[data-state="CONFIRMED"]').waitFor();
       assert.deepEqual([...one.trouble, ...other.trouble], []);
@@ -289,13 +427,40 @@ for (const [index, screen] of Object.keys(SCREENS).entries()) {
       const [dora, eli] = await Promise.all([newcomer(`dora-${screen}`, screen), newcomer(`eli-${screen}`, screen)]);
       await eli.open(`/messages/dora-${screen}`);
       await dora.open(`/messages/eli-${screen}`);
+      await dora.open(`/messages/nobody-${screen}`);
+      await dora.page.getByPlaceholder("Write something").fill("Anybody?");
+      await dora.page.getByRole("button", { name: "Send" }).click();
+      await dora.page.getByRole("alert").getByText("There is nobody of this name. Nothing was sent.").waitFor();
+      await dora.open(`/messages/eli-${screen}`);
       await dora.page.getByPlaceholder("Write something").fill("Is the seat by the window free?");
       await dora.page.getByRole("button", { name: "Send" }).click();
       await eli.page.locator(".bubbles").getByText("Is the seat by the window free?").waitFor();
       await dora.page.getByRole("button", { name: "Take back" }).click();
       await eli.page.locator(".bubbles li").waitFor({ state: "detached" });
-      await eli.page.getByRole("button", { name: "Block" }).click();
+      await eli.page.getByRole("button", { name: "Block", exact: true }).click();
       await eli.page.locator(".toast").getByText("Blocked").waitFor();
+      const send = async (text) => {
+        await dora.page.getByPlaceholder("Write something").fill(text);
+        await dora.page.getByRole("button", { name: "Send" }).click();
+        await dora.page.locator(".bubbles").getByText(text).waitFor();
+      };
+      await send("Hello?");
+      // Where there is room for only one of them, the list is behind the letters.
+      await eli.open("/messages");
+      await eli.page.getByRole("button", { name: "Unblock" }).click();
+      await eli.page.getByRole("button", { name: "Unblock" }).waitFor({ state: "detached" });
+      await eli.open("/day");
+      await send("Thank you.");
+      await eli.page.locator(".tabs .unread").getByText("1").waitFor();
+      await eli.page.getByRole("link", { name: "Inbox" }).click();
+      await eli.page.locator(".fresh").getByText("Thank you.").waitFor();
+      await eli.page.locator(".fresh").waitFor({ state: "detached" });
+      await eli.page.locator(".tabs .unread").waitFor({ state: "detached" });
+      assert.equal(await eli.page.getByText("Hello?").count(), 0, "what was not wanted is not there later");
+      await eli.page.getByText("Thank you.").click();
+      await eli.page.locator(".bubbles").getByText("Thank you.").waitFor();
+      await eli.open("/messages");
+      await eli.page.locator(".people .line", { hasText: `dora-${screen}` }).getByText("Thank you.").waitFor();
       assert.deepEqual([...dora.trouble, ...eli.trouble], []);
       await Promise.all([dora.close(), eli.close()]);
     });
@@ -308,11 +473,23 @@ for (const [index, screen] of Object.keys(SCREENS).entries()) {
       await desk.page.locator("#staff-area").selectOption({ label: "Hall" });
       await desk.page.locator(".stay").filter({ hasText: `finn-${screen}` }).waitFor();
       await desk.page.getByRole("link", { name: "Walk-in" }).click();
-      await desk.page.getByLabel("Person").fill(`finn-${screen}`);
-      await desk.page.getByLabel("Seat", { exact: true }).fill(id(7));
-      await desk.page.getByRole("button", { name: "Seat them" }).click();
+      const walkIn = async (person, seat) => {
+        await desk.page.getByLabel("Person").fill(person);
+        await desk.page.getByLabel("Seat", { exact: true }).fill(seat);
+        await desk.page.getByRole("button", { name: "Seat them" }).click();
+      };
+      await walkIn(`finn-${screen}`, "Under the stairs");
+      await desk.page.getByRole("alert").getByText("There is no such seat here.").waitFor();
+      await walkIn(`finn-${screen}`, id(7));
       // Finn has another seat at this time, and the desk is told so.
       await desk.page.getByRole("alert").getByText("another seat").waitFor();
+      // As it stands on the desk, for who knows no ids.
+      await walkIn("patron", `h${index * 16 + 7}`);
+      await desk.page.locator(".toast").getByText("Seated").waitFor();
+      await desk.page.getByRole("link", { name: "Day", exact: true }).click();
+      await desk.page.locator(".stay.checked_in").filter({ hasText: "patron" }).click();
+      await desk.page.getByRole("button", { name: "Check out" }).click();
+      await desk.page.locator(".toast").getByText("Checked out").waitFor();
       await desk.page.getByRole("link", { name: "Closures" }).click();
       await desk.page.getByLabel("Seat (empty: the whole area)").fill(id(8));
       const tomorrow = new Date(Date.now() + 36 * 3_600_000).toISOString().slice(0, 10);
@@ -322,13 +499,17 @@ for (const [index, screen] of Object.keys(SCREENS).entries()) {
       await desk.page.getByText("Closes 1 seat").waitFor();
       await desk.page.getByRole("button", { name: "Close", exact: true }).click();
       await desk.page.locator(".toast").getByText("Closed").waitFor();
-      await desk.page.getByRole("link", { name: "People" }).click();
-      await desk.page.getByLabel("Name, or part of it with *").fill(`finn-${screen}`);
-      await desk.page.getByRole("button", { name: "Search" }).click();
-      await desk.page.getByLabel("Reason, for the record").fill("Three times no-show");
-      await desk.page.getByRole("button", { name: "Suspend for a week" }).click();
-      await desk.page.getByRole("button", { name: "End suspension" }).click();
-      await desk.page.getByRole("button", { name: "Suspend for a week" }).waitFor();
+      await desk.page.getByLabel("Seat (empty: the whole area)").fill(id(8));
+      await desk.page.getByLabel("Day", { exact: true }).fill(tomorrow);
+      await desk.page.getByLabel("Reason, for the record").fill("A new lamp");
+      await desk.page.getByRole("button", { name: "Reopen" }).click();
+      await desk.page.locator(".toast").getByText("Reopened").waitFor();
+      const card = await person(desk, `finn-${screen}`);
+      await card.getByRole("button", { name: "Suspend for a week" }).click();
+      await card.getByLabel("Reason, for the record").fill("Three times no-show");
+      await card.getByRole("button", { name: "Suspend for a week" }).click();
+      await card.getByRole("button", { name: "End suspension" }).click();
+      await card.getByRole("button", { name: "Suspend for a week" }).waitFor();
       await patron.open("/inbox");
       await desk.page.getByRole("link", { name: "Announcement" }).click();
       const announce = async (whom, text) => {
@@ -387,9 +568,22 @@ for (const [index, screen] of Object.keys(SCREENS).entries()) {
 describe("in the library", () => {
   test("a kiosk shows the code, and whoever is there checks in with it", async () => {
     const [kiosk, one] = await Promise.all([visitor(browser, library), newcomer("gwen")]);
+    await kiosk.open("/kiosk/main");
+    const hall = kiosk.page.locator(".tiles li", { hasText: "Hall" });
+    await hall.getByText("free of 48").waitFor();
+    const free = Number(await hall.locator("b, strong").first().textContent());
+    await one.book("h-046");
+    await until("one fewer, without anybody asking", async () => {
+      return Number(await hall.locator("b, strong").first().textContent()) < free;
+    });
     await kiosk.open("/kiosk/main/c-001");
     await kiosk.logIn("kiosk");
+    await kiosk.page.getByText(/The next code comes in \d:\d\d/).waitFor();
     const code = (await kiosk.page.locator("[data-code]").textContent()).trim();
+    await one.page.getByRole("button", { name: "To my day" }).click();
+    await one.page.getByRole("button", { name: "Cancel booking" }).click();
+    await one.page.getByRole("button", { name: "Really cancel" }).click();
+    await one.page.getByText("Nothing is booked.").waitFor();
     await one.open("/seats/main/cells");
     await one.book("c-001");
     await one.page.getByRole("button", { name: "To my day" }).click();
@@ -423,6 +617,10 @@ describe("how it is used", () => {
   test("full hours, no-shows, every area, and a file of it all, for who may know", async () => {
     const reader = await newcomer("nora");
     await reader.book("h-045");
+    await reader.page.getByRole("button", { name: "Done" }).click();
+    await reader.page.locator(".date").nth(1).click();
+    await reader.seat("h-046").and(reader.page.locator(".free")).waitFor();
+    await reader.book("h-046");
     const desk = await visitor(browser, library);
     await desk.open("/staff/reports");
     await desk.logIn("auditor");
@@ -439,6 +637,18 @@ describe("how it is used", () => {
       return false;
     });
     assert.equal(await desk.page.locator(".heat tbody tr").count(), 7);
+    await until("who did not come", async () => {
+      const missing = desk.page.locator(".bars .missing");
+      const heights = await missing.evaluateAll((all) => all.map((one) => one.getBoundingClientRect().height));
+      if (heights.some((height) => height > 1)) return true;
+      await pause(2_000);
+      await desk.page.reload();
+      await desk.page.locator(".heat").waitFor();
+      return false;
+    }, 120_000);
+    await desk.page.getByRole("button", { name: "Next 7 days" }).click();
+    await desk.page.locator(".heat tbody tr:nth-child(2) td:not(.shut)").filter({ hasNotText: /^0 %$/ }).first().waitFor();
+    assert.equal(await desk.page.locator(".bars").count(), 0, "nobody has come yet, or not");
     await desk.page.getByRole("button", { name: "28 days" }).click();
     await desk.page.locator(".heat tbody tr").nth(27).waitFor();
     await desk.page.locator(".numbers").getByRole("rowheader", { name: "Hall" }).waitFor();
@@ -545,16 +755,44 @@ describe("when the leader dies", () => {
 
   test("the cluster is shown as it is, and an admin hands leadership over", async () => {
     const admin = await visitor(browser, library);
+    const watches = [];
+    admin.page.on("request", (request) => {
+      if (request.url().endsWith("/WatchCluster")) watches.push(request.postDataBuffer()?.length ?? 0);
+    });
+    await until("a leader", async () => (await library.leader()) !== undefined);
     await admin.open("/cluster");
     await admin.logIn("admin");
     await until("three that answer", async () => /3 \/ 3/.test(await admin.page.locator(".figures").innerText()));
     const before = await admin.page.locator("[data-leader]").textContent();
-    await admin.page.locator(".series").first().waitFor({ state: "attached" });
+    // A line per node in each of the charts, and they move.
+    for (const title of ["Commit index", "Lag"]) {
+      const chart = admin.page.locator(".chart", { hasText: title });
+      const said = () => chart.getByRole("img").getAttribute("aria-label");
+      await until("a number for each", async () => /: #\d+ \d+, #\d+ \d+, #\d+ \d+$/.test(await said()));
+      const lines = () => chart.locator("path[data-node]").evaluateAll((all) => all.map((line) => line.getAttribute("d")));
+      const drawn = await lines();
+      assert.equal(drawn.length, 3);
+      await until("lines that moved", async () => (await lines()).every((line, at) => line && line !== drawn[at]));
+    }
+    const opened = watches.length;
+    library.prefer(((await library.leader()) + 1) % 3);
+    await until("another stream", () => watches.length > opened);
+    assert.ok(watches.at(-1) > watches[0], `it goes on where it was, by a token: ${watches}`);
     await admin.page.getByRole("button", { name: "Let this one lead" }).first().click();
     await admin.page.locator("[data-leader]", { hasNotText: before }).waitFor();
     await admin.close();
   });
 });
+
+/** Their card at the desk. */
+async function person(desk, name) {
+  await desk.page.getByRole("link", { name: "People" }).click();
+  await desk.page.getByLabel("Name, or part of it with *").fill(name);
+  await desk.page.getByRole("button", { name: "Search" }).click();
+  const card = desk.page.locator(`[data-person="users/${name}"]`);
+  await card.waitFor();
+  return card;
+}
 
 async function contentOf(download) {
   const chunks = [];

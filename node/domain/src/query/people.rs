@@ -75,6 +75,12 @@ impl State {
         Page::of(matching, limit)
     }
 
+    /// Whether somebody needs an accessible seat.
+    #[must_use]
+    pub fn needs_accessible(&self, user: UserId) -> bool {
+        self.accounts.user(user).is_some_and(|user| user.needs_accessible)
+    }
+
     pub(crate) fn user_view(&self, user: &User) -> UserView {
         let role = match &user.role {
             Role::Patron => Role::Patron,

@@ -1,7 +1,6 @@
 // The cluster as this node sees it: who leads, in which term, and how far everyone is, second by second.
 
-import { createMemo, createSignal, For, onCleanup, Show } from "solid-js";
-import { createStore } from "solid-js/store";
+import { createSignal, For, onCleanup, Show } from "solid-js";
 import { type GetStatusResponse, type NodeStatus, NodeStatus_Role as Role } from "../gen/carrel/admin/v1/cluster_pb";
 import { cluster } from "../rpc/clients";
 import { change, follow } from "../rpc/link";
@@ -11,43 +10,62 @@ import { say } from "../shell/announce";
 import { ownZone } from "../time";
 import { t } from "../words";
 import { inWords } from "../words/refusals";
+import { Chart, type Point, POINTS, STEP_MS } from "./Chart";
 
-/** Between two points of the chart. */
-const STEP_MS = 1_000;
-const POINTS = 90;
-const WIDTH = 900;
-const HEIGHT = 260;
-
-interface Point {
+/** How far every node was at one moment, and by how much it was behind. */
+interface Moment {
   time: number;
-  /** Of each node by its id; missing: nobody could say. */
   commits: { [id: string]: number };
+  lags: { [id: string]: number };
 }
+
+/** The last entry that anybody has. */
+const headOf = (nodes: NodeStatus[]) => Math.max(0, ...nodes.map((node) => Number(node.lastLogIndex)));
 
 export default function Cluster() {
   const [status, setStatus] = createSignal<GetStatusResponse>();
-  const [chart, setChart] = createStore<{ points: Point[] }>({ points: [] });
+  const [moments, setMoments] = createSignal<Moment[]>([]);
   const stop = new AbortController();
   void follow(
-    (_after, signal) => cluster.watchCluster({}, { signal, timeoutMs: 0 }),
+    (after, signal) => cluster.watchCluster({ after }, { signal, timeoutMs: 0 }),
     (frame) => {
       if (frame.status) setStatus(frame.status);
     },
     stop.signal,
   );
-  const timer = setInterval(async () => {
+  // The stream tells of changes; the charts want a point each second, and one without an answer where there was none.
+  let isAsking = false;
+  const look = async () => {
+    if (isAsking) return;
+    isAsking = true;
     const found = await cluster.getStatus({}).catch(() => undefined);
+    isAsking = false;
+    if (stop.signal.aborted) return;
     if (found) setStatus(found);
-    const nodes = found?.nodes ?? [];
+    note(found?.nodes ?? []);
+  };
+  const note = (nodes: NodeStatus[]) => {
     const known = nodes.filter((node) => node.reachable && node.commitIndex);
-    const commits = Object.fromEntries(known.map((node) => [String(node.id), Number(node.commitIndex)]));
-    setChart("points", (points) => [...points, { time: Date.now(), commits }].slice(-POINTS));
-  }, STEP_MS);
+    const of = (value: (node: NodeStatus) => number) =>
+      Object.fromEntries(known.map((node) => [String(node.id), value(node)]));
+    const head = headOf(nodes);
+    const moment = {
+      time: Date.now(),
+      commits: of((node) => Number(node.commitIndex)),
+      lags: of((node) => Math.max(0, head - Number(node.appliedIndex))),
+    };
+    setMoments((before) => [...before, moment].slice(-POINTS));
+  };
+  void look();
+  const timer = setInterval(() => void look(), STEP_MS);
   onCleanup(() => {
     clearInterval(timer);
     stop.abort();
   });
-  const head = () => Math.max(0, ...(status()?.nodes.map((node) => Number(node.lastLogIndex)) ?? []));
+  const head = () => headOf(status()?.nodes ?? []);
+  const ids = () => status()?.nodes.map((node) => String(node.id)) ?? [];
+  const points = (of: (moment: Moment) => Point["values"]) =>
+    moments().map((moment): Point => ({ time: moment.time, values: of(moment) }));
   const handOver = async (to: NodeStatus) => {
     try {
       await change(() => cluster.transferLeadership({ nodeId: to.id }));
@@ -82,7 +100,10 @@ export default function Cluster() {
                 </dd>
               </div>
             </dl>
-            <Chart points={chart.points} ids={here().nodes.map((node) => String(node.id))} />
+            <div class="charts">
+              <Chart title={t().commit} points={points((moment) => moment.commits)} ids={ids()} />
+              <Chart title={t().lag} points={points((moment) => moment.lags)} ids={ids()} fromZero />
+            </div>
             <ul class="nodes">
               <For each={here().nodes.map((node) => node.id)}>
                 {(id, index) => {
@@ -122,45 +143,5 @@ export default function Cluster() {
         )}
       </Show>
     </div>
-  );
-}
-
-function Chart(props: { points: Point[]; ids: string[] }) {
-  const bounds = createMemo(() => {
-    const all = props.points.flatMap((point) => Object.values(point.commits));
-    const low = all.length ? Math.min(...all) : 0;
-    return { low, high: Math.max(low + 10, ...all), end: props.points.at(-1)?.time ?? Date.now() };
-  });
-  const x = (time: number) => WIDTH - ((bounds().end - time) / (POINTS * STEP_MS)) * WIDTH;
-  const y = (index: number) => HEIGHT - 10 - ((index - bounds().low) / (bounds().high - bounds().low)) * (HEIGHT - 20);
-  /** A node that could not be asked for a while leaves a gap. */
-  const line = (id: string) => {
-    let path = "";
-    let isDown = false;
-    for (const { time, commits } of props.points) {
-      const index = commits[id];
-      if (index !== undefined) path += `${isDown ? "L" : "M"}${x(time).toFixed(1)} ${y(index).toFixed(1)}`;
-      isDown = index !== undefined;
-    }
-    return path;
-  };
-  return (
-    <figure class="chart">
-      <figcaption>
-        {t().commitOverTime} <span class="quiet">{t().lastSeconds(POINTS)}</span>
-      </figcaption>
-      <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={t().commitOverTime}>
-        <For each={[0, 1, 2, 3, 4]}>
-          {(part) => <path class="grid" d={`M0 ${10 + (part * (HEIGHT - 20)) / 4}H${WIDTH}`} />}
-        </For>
-        <For each={props.ids}>{(id, index) => <path class={`series line-${index() % 5}`} d={line(id)} />}</For>
-        <text x="6" y="24">
-          {bounds().high.toLocaleString()}
-        </text>
-        <text x="6" y={HEIGHT - 16}>
-          {bounds().low.toLocaleString()}
-        </text>
-      </svg>
-    </figure>
   );
 }

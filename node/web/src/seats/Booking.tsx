@@ -13,7 +13,7 @@ import { noteSessionOver, withUser } from "../session";
 import { say } from "../shell/announce";
 import { Icon } from "../shell/Icon";
 import { Sheet } from "../shell/Sheet";
-import { countdown, dayOf, interval, length, ms, now, span } from "../time";
+import { countdown, dayOf, interval, length, MINUTE, ms, now, span } from "../time";
 import { t } from "../words";
 import { inWords } from "../words/refusals";
 import type { ShownSeat, When } from "./live";
@@ -21,12 +21,17 @@ import { areaNamed, seatLabel } from "./places";
 
 type Phase =
   | { at: "asking" }
-  | { at: "held"; claim: Reservation }
+  | { at: "held"; claim: Reservation; lengthMax: number }
   | { at: "booking"; label: string }
   | { at: "booked"; claim: Reservation; label: string }
   | { at: "refused"; refusal: Refusal }
   | { at: "waiting" }
   | { at: "yours"; claim: Reservation };
+
+/** What this device's clock may be off by without being corrected, and a little. */
+const CLOCKS_DIFFER_MS = 4_000;
+/** Seats are held for whole minutes: the little that is more than these is what two clocks differ by. */
+const wholeMinutes = (length: number) => Math.ceil((length - CLOCKS_DIFFER_MS) / MINUTE) * MINUTE;
 
 export function Booking(props: {
   seat: ShownSeat;
@@ -56,7 +61,7 @@ export function Booking(props: {
       if (!reservation) return;
       if (closed) return giveBack(reservation);
       noteReservation(reservation);
-      setPhase({ at: "held", claim: reservation });
+      setPhase({ at: "held", claim: reservation, lengthMax: wholeMinutes(ms(reservation.deadline) - now()) });
       say(t().heldForYou(label));
     } catch (error) {
       const { reason, metadata } = refusalOf(error);
@@ -123,7 +128,7 @@ export function Booking(props: {
   const already = claimOn(seat, when);
   const known = mine.upcoming.find((one) => one.seat === seat && already);
   if (known && already === "mine") setPhase({ at: "yours", claim: known });
-  else if (known && already === "held") setPhase({ at: "held", claim: known });
+  else if (known && already === "held") setPhase({ at: "held", claim: known, lengthMax: Infinity });
   else withUser(() => void hold());
 
   onCleanup(() => {
@@ -136,7 +141,7 @@ export function Booking(props: {
 
   const left = createMemo(() => {
     const here = phase();
-    return here.at === "held" ? ms(here.claim.deadline) - now() : 0;
+    return here.at === "held" ? Math.min(here.lengthMax, ms(here.claim.deadline) - now()) : 0;
   });
   const as = <K extends Phase["at"]>(kind: K) => {
     const here = phase();

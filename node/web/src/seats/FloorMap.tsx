@@ -9,8 +9,13 @@ import { seatInWords } from "./SeatList";
 /** Metres around the outermost seats. */
 const MARGIN = 1;
 const DESK = 0.72;
-/** So that fingers find what they mean, a metre is never less than this many pixels: narrower screens scroll. */
-const METRE_MIN_PX = 27;
+/**
+ * So that one finds what one means and can read it, a metre is never less than this many pixels, and more for fingers:
+ * narrower screens scroll.
+ */
+const METRE_MIN_PX = window.matchMedia("(pointer: coarse)").matches ? 33 : 27;
+/** Labels of more letters are smaller. */
+const LABEL_LARGE_MAX = 3;
 
 const ARROWS: { [key: string]: [number, number] } = {
   ArrowLeft: [-1, 0],
@@ -103,7 +108,7 @@ export function FloorMap(props: {
               >
                 <circle class="reach" r="0.475" />
                 <rect class="desk" x={-DESK / 2} y={-DESK / 2} width={DESK} height={DESK} rx="0.18" />
-                <text class="label" y="0.085">
+                <text class="label" classList={{ long: seat.label.length > LABEL_LARGE_MAX }} y="0.1">
                   {seat.label}
                 </text>
                 <circle class="dot" cx={DESK / 2 - 0.06} cy={-DESK / 2 + 0.06} r="0.13" />

@@ -2,6 +2,8 @@
 
 import { createSignal, For, Show } from "solid-js";
 import type { AuditEvent, AuditEvent_Change } from "../gen/carrel/v1/audit_pb";
+import { Reservation_State as State } from "../gen/carrel/v1/reservation_pb";
+import { Role } from "../gen/carrel/v1/role_pb";
 import { audit } from "../rpc/clients";
 import { deed } from "../rpc/deed";
 import { lastPart } from "../seats/places";
@@ -63,7 +65,7 @@ export default function Audit() {
                 <time>{moment(ms(one.time))}</time>
                 <div>
                   <p>
-                    <b>{one.action.replaceAll("_", " ").toLowerCase()}</b> <span class="quiet">{about(one)}</span>
+                    <b>{t().actions[one.action] ?? one.action.replaceAll("_", " ").toLowerCase()}</b> <span class="quiet">{about(one)}</span>
                   </p>
                   <For each={one.changes}>{(change) => <p class="change">{inWords(change)}</p>}</For>
                   <Show when={one.note}>
@@ -84,6 +86,16 @@ export default function Audit() {
   );
 }
 
+/** What the page has words for already. */
+const KNOWN: { [text: string]: () => string | undefined } = {
+  ...Object.fromEntries(named(Role).map(([name, number]) => [name, () => t().roleNames[number]])),
+  ...Object.fromEntries(named(State).map(([name, number]) => [name, () => t().stateNames[number]])),
+};
+
+function named(all: { [name: string]: string | number }) {
+  return Object.entries(all).filter((one): one is [string, number] => typeof one[1] === "number" && one[1] > 0);
+}
+
 const who = (name: string) => t().actors[name] ?? name.replace("users/", "");
 
 /** "amy → ben · reservations/17" */
@@ -97,8 +109,9 @@ function inWords({ field, before, after }: AuditEvent_Change): string {
   const value = (text: string) => {
     const time = /^\d{4}-\d\d-\d\dT/.test(text) ? Date.parse(text) : NaN;
     if (!Number.isNaN(time)) return moment(time);
-    return text.includes("/") ? lastPart(text) : text.replaceAll("_", " ").toLowerCase();
+    const known = KNOWN[text];
+    return known?.() ?? (text.includes("/") ? lastPart(text) : text.replaceAll("_", " ").toLowerCase());
   };
   const what = before ? `${value(before)} → ${after ? value(after) : "–"}` : value(after);
-  return `${field.replaceAll("_", " ")}: ${what}`;
+  return `${t().fields[field] ?? field.replaceAll("_", " ")}: ${what}`;
 }

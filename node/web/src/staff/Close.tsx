@@ -7,10 +7,12 @@ import { Problem } from "../shell/Problem";
 import { dateOf, interval, midnight, MINUTE, now } from "../time";
 import { t } from "../words";
 import { deed } from "../rpc/deed";
+import { SeatField, seatsOf } from "./SeatField";
 import type { Place } from "./Staff";
 
 export function Close(props: { place: Place }) {
   const { isBusy, problem, perform } = deed(() => props.place.zone);
+  const { seats: known, named } = seatsOf(() => props.place);
   const [preview, setPreview] = createSignal<CloseSeatsResponse>();
   const request = (form: HTMLFormElement) => {
     const data = new FormData(form);
@@ -19,9 +21,9 @@ export function Close(props: { place: Place }) {
       const [hours, minutes] = field(name).split(":").map(Number);
       return midnight(field("date"), props.place.zone) + (hours! * 60 + minutes!) * MINUTE;
     };
-    const seat = field("seat").toLowerCase();
+    const seat = field("seat");
     const target = seat
-      ? { case: "seat" as const, value: `${props.place.branch}/seats/${seat}` }
+      ? { case: "seat" as const, value: named(seat) }
       : { case: "area" as const, value: props.place.area };
     const closing = field("why") === "maintenance" ? Closing.MAINTENANCE : Closing.CLOSURE;
     return { target, interval: interval(moment("from"), moment("to")), closing, reason: field("reason") };
@@ -45,10 +47,7 @@ export function Close(props: { place: Place }) {
   return (
     <form ref={form} class="stack panel" onSubmit={submit} onInput={() => setPreview(undefined)}>
       <h2>{t().desk.closures}</h2>
-      <div class="field">
-        <label for="close-seat">{t().seatOrAll}</label>
-        <input id="close-seat" name="seat" autocapitalize="none" autocomplete="off" />
-      </div>
+      <SeatField id="close-seat" label={t().seatOrAll} seats={known()} />
       <div class="pair">
         <div class="field">
           <label for="close-date">{t().day}</label>

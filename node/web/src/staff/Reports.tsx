@@ -23,8 +23,12 @@ import { t } from "../words";
 import { inWords } from "../words/refusals";
 import type { Place } from "./Staff";
 
-/** Days back, today among them. */
-const PERIODS = [7, 28];
+/** Of days from today on, or up to today: today is among them either way. */
+const PERIODS = [
+  { first: -6, days: 7 },
+  { first: -27, days: 28 },
+  { first: 0, days: 7 },
+];
 /** Days asked about at once. */
 const AT_ONCE = 4;
 /** How long a file may take on its way. */
@@ -49,7 +53,9 @@ const percent = (share: number) => `${Math.round(share * 100)} %`;
 const hourOf = (group: string) => Number(group.slice(0, 2));
 
 export default function Reports(props: { place: Place }) {
-  const [days, setDays] = createSignal(PERIODS[0]!);
+  const [period, setPeriod] = createSignal(PERIODS[0]!);
+  /** Nobody has come yet, or not. */
+  const isAhead = () => period().first === 0;
   const [report, setReport] = createSignal<Report>();
   const [heat, setHeat] = createSignal<Day[]>([]);
   const [fault, setFault] = createSignal("");
@@ -61,13 +67,14 @@ export default function Reports(props: { place: Place }) {
     return midnight(dateOf(today + offset * DAY + 2 * HOUR, zone()), zone());
   };
   const scope = (from: number, to: number) => ({ branch: props.place.branch, interval: interval(from, to) });
-  const whole = () => scope(startOf(1 - days()), startOf(1));
+  const whole = () => scope(startOf(period().first), startOf(period().first + period().days));
 
   const load = async (signal: AbortSignal) => {
     const [ofAll, byArea] = [whole(), Grouping.AREA];
-    const starts = Array.from({ length: days() }, (_, day) => startOf(day + 1 - days()));
+    const { first, days } = period();
+    const starts = Array.from({ length: days }, (_, day) => startOf(first + day));
     const rows = starts.map((start): Day => ({ start, hours: [] }));
-    const ends = [...starts.slice(1), startOf(1)];
+    const ends = [...starts.slice(1), startOf(first + days)];
     const queue = rows.map((_, day) => day);
     const work = async () => {
       for (let day = queue.shift(); day !== undefined && !signal.aborted; day = queue.shift()) {
@@ -99,7 +106,7 @@ export default function Reports(props: { place: Place }) {
     });
   };
   createEffect(
-    on([() => props.place.branch, days], () => {
+    on([() => props.place.branch, period], () => {
       const stop = new AbortController();
       setReport(undefined);
       setFault("");
@@ -125,8 +132,8 @@ export default function Reports(props: { place: Place }) {
         <div class="segments" role="group" aria-label={t().period}>
           <For each={PERIODS}>
             {(one) => (
-              <button type="button" aria-pressed={days() === one} onClick={() => setDays(one)}>
-                {t().lastDays(one)}
+              <button type="button" aria-pressed={period() === one} onClick={() => setPeriod(one)}>
+                {one.first === 0 ? t().nextDays(one.days) : t().lastDays(one.days)}
               </button>
             )}
           </For>
@@ -140,8 +147,10 @@ export default function Reports(props: { place: Place }) {
         {(here) => (
           <>
             <Heat days={heat()} zone={zone()} />
-            <NoShowBars lines={here().noShows} />
-            <Areas report={here()} />
+            <Show when={!isAhead()}>
+              <NoShowBars lines={here().noShows} />
+            </Show>
+            <Areas report={here()} isAhead={isAhead()} />
             <p class="quiet">
               {(here().source?.kind === Kind.RECORD ? t().fromRecord : t().fromNodes)(
                 clock(ms(here().source?.appliedTime) || now(), zone()),
@@ -264,7 +273,7 @@ function NoShowBars(props: { lines: NoShows[] }) {
   );
 }
 
-function Areas(props: { report: Report }) {
+function Areas(props: { report: Report; isAhead: boolean }) {
   return (
     <figure class="chart">
       <figcaption id="by-area">{t().byArea}</figcaption>
@@ -275,9 +284,11 @@ function Areas(props: { report: Report }) {
               <th scope="col">{t().area}</th>
               <th scope="col">{t().seats}</th>
               <th scope="col">{t().bookedShare}</th>
-              <th scope="col">{t().usedShare}</th>
-              <th scope="col">{t().noShows}</th>
-              <th scope="col">{t().waitedAndGot}</th>
+              <Show when={!props.isAhead}>
+                <th scope="col">{t().usedShare}</th>
+                <th scope="col">{t().noShows}</th>
+                <th scope="col">{t().waitedAndGot}</th>
+              </Show>
               <th scope="col">{t().mostAtOnce}</th>
             </tr>
           </thead>
@@ -288,9 +299,11 @@ function Areas(props: { report: Report }) {
                   <th scope="row">{areaNamed(use.group)?.displayName ?? lastPart(use.group)}</th>
                   <td>{String(use.seatCount)}</td>
                   <td>{percent(use.keptShare)}</td>
-                  <td>{percent(use.usedShare)}</td>
-                  <td>{t().ofDue(Number(noShows?.noShowCount ?? 0), Number(noShows?.dueCount ?? 0))}</td>
-                  <td>{t().ofDue(Number(waits?.fulfilledCount ?? 0), Number(waits?.waitCount ?? 0))}</td>
+                  <Show when={!props.isAhead}>
+                    <td>{percent(use.usedShare)}</td>
+                    <td>{t().ofDue(Number(noShows?.noShowCount ?? 0), Number(noShows?.dueCount ?? 0))}</td>
+                    <td>{t().ofDue(Number(waits?.fulfilledCount ?? 0), Number(waits?.waitCount ?? 0))}</td>
+                  </Show>
                   <td>{String(peak?.peakCount ?? 0)}</td>
                 </tr>
               )}

@@ -1,7 +1,7 @@
 // The desk: what is going on in an area, who has come without a booking, what is closed, whom to forgive, what to tell
 // everybody, how the library is used, what was changed, and the catalogue.
 
-import { createMemo, createSignal, For, lazy, Match, Show, Suspense, Switch } from "solid-js";
+import { createEffect, createMemo, createSignal, For, lazy, Match, Show, Suspense, Switch } from "solid-js";
 import { route } from "../route";
 import { isAdmin, isAuditor, isStaff } from "../session";
 import { branches, lastPart } from "../seats/places";
@@ -34,6 +34,10 @@ export default function Staff() {
     const [here, part] = [branch(), area()];
     return here && part ? { branch: here.name, area: part.name, zone: here.timeZone } : undefined;
   });
+  const choose = (id: string) => {
+    localStorage.setItem("branch", id);
+    setBranch(id);
+  };
   const tabs = () => [
     ...(isStaff() ? ["today", "walkin", "closures", "people", "announce"] : []),
     "reports",
@@ -41,6 +45,15 @@ export default function Staff() {
     ...(isAdmin() ? ["catalogue"] : []),
   ];
   const tab = () => (tabs().includes(route()[1] ?? "") ? route()[1]! : tabs()[0]!);
+  // On a phone there are more tabs than fit: the one that is open is in sight.
+  let bar: HTMLElement | undefined;
+  createEffect(() => {
+    tab();
+    queueMicrotask(() => {
+      const current = bar?.querySelector<HTMLElement>("[aria-current]");
+      if (bar && current) bar.scrollLeft = current.offsetLeft - (bar.clientWidth - current.offsetWidth) / 2;
+    });
+  });
   return (
     <Show when={isStaff() || isAuditor()} fallback={<p class="empty">{t().staffOnly}</p>}>
       <div class="column wide">
@@ -51,7 +64,7 @@ export default function Staff() {
               <label class="sr" for="staff-branch">
                 {t().branch}
               </label>
-              <select id="staff-branch" onChange={(e) => setBranch(e.target.value)}>
+              <select id="staff-branch" onChange={(e) => choose(e.target.value)}>
                 <For each={branches()}>
                   {(one) => (
                     <option value={lastPart(one.name)} selected={one.name === branch()?.name}>
@@ -77,7 +90,7 @@ export default function Staff() {
             </div>
           </Show>
         </header>
-        <nav class="subtabs" aria-label={t().views.staff}>
+        <nav ref={bar} class="subtabs" aria-label={t().views.staff}>
           <For each={tabs()}>
             {(one) => (
               <Link to={`/staff/${one}`} current={tab() === one}>

@@ -5,6 +5,7 @@ import { reservations } from "../rpc/clients";
 import { at, HOUR, length, MINUTE, now } from "../time";
 import { t } from "../words";
 import { deed } from "../rpc/deed";
+import { SeatField, seatsOf } from "./SeatField";
 import type { Place } from "./Staff";
 
 const GRID = 30 * MINUTE;
@@ -12,6 +13,7 @@ const STAYS = [1, 2, 3, 4].map((hours) => hours * HOUR);
 
 export function WalkIn(props: { place: Place }) {
   const { isBusy, problem, perform } = deed(() => props.place.zone);
+  const { seats, named } = seatsOf(() => props.place);
   const submit = async (event: SubmitEvent) => {
     event.preventDefault();
     const form = event.currentTarget as HTMLFormElement;
@@ -22,7 +24,7 @@ export function WalkIn(props: { place: Place }) {
       (requestId) =>
         reservations.walkIn({
           requestId,
-          seat: `${props.place.branch}/seats/${field("seat")}`,
+          seat: named(field("seat")),
           onBehalfOf: `users/${field("user")}`,
           endTime: at(until),
         }),
@@ -37,17 +39,7 @@ export function WalkIn(props: { place: Place }) {
         <label for="walkin-user">{t().person}</label>
         <input id="walkin-user" name="user" autocapitalize="none" autocomplete="off" required />
       </div>
-      <div class="field">
-        <label for="walkin-seat">{t().seat}</label>
-        <input
-          id="walkin-seat"
-          name="seat"
-          placeholder="a-001"
-          autocapitalize="none"
-          autocomplete="off"
-          required
-        />
-      </div>
+      <SeatField id="walkin-seat" label={t().seat} seats={seats()} required />
       <div class="field">
         <label for="walkin-stay">{t().howLong}</label>
         <select id="walkin-stay" name="stay">

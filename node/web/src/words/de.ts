@@ -249,6 +249,11 @@ export const de: Words = {
   noStrikes: "Keine Verwarnungen.",
   suspend: "Eine Woche sperren",
   unsuspend: "Sperre aufheben",
+  change: "Ändern",
+  role: "Rolle",
+  looksAfter: "Zuständig für",
+  needsAccessible: "Braucht einen barrierefreien Platz",
+  save: "Speichern",
   waive: "Erlassen",
   waived: "Erlassen",
   causes: {
@@ -274,8 +279,54 @@ export const de: Words = {
   nothingFound: "Nichts zu sehen.",
   auditAbout: "Name oder Nummer einer Reservierung",
   actors: { time: "eine Frist", library: "der Cluster", anybody: "irgendwer", "users/-": "jemand" },
+  actions: {
+    REGISTER: "Konto erstellt",
+    CREATE_FIRST_ADMIN: "erste Verwaltung erstellt",
+    DELETE_USER: "Konto gelöscht",
+    SET_ROLE: "Rolle gegeben",
+    IMPORT_CATALOG: "Katalog eingelesen",
+    RESERVE: "gebucht",
+    RESERVE_GROUP: "für eine Gruppe gebucht",
+    RESERVE_MANY: "als Reihe gebucht",
+    HOLD: "gehalten",
+    CONFIRM: "bestätigt",
+    WALK_IN: "ohne Buchung",
+    CHECK_IN: "angemeldet",
+    CHECK_OUT: "abgemeldet",
+    CANCEL: "storniert",
+    STEP_AWAY: "kurz weg",
+    EXTEND: "verlängert",
+    RESCHEDULE: "getauscht",
+    JOIN_WAITLIST: "angestellt",
+    LEAVE_WAITLIST: "nicht mehr angestellt",
+    ACCEPT_OFFER: "Angebot angenommen",
+    DECLINE_OFFER: "Angebot abgelehnt",
+    REPORT_EMPTY_SEAT: "leerer Platz gemeldet",
+    CLOSE_SEATS: "geschlossen",
+    REOPEN_SEATS: "wieder geöffnet",
+    SUSPEND: "gesperrt",
+    UNSUSPEND: "Sperre aufgehoben",
+    WAIVE_STRIKE: "Verwarnung erlassen",
+    SET_ACCESSIBILITY: "Bedarf geändert",
+    TIME_PASSED: "Frist abgelaufen",
+    OUTAGE_CREDITED: "Ausfall gutgeschrieben",
+  },
+  fields: {
+    state: "Stand",
+    seat: "Platz",
+    start_time: "Beginn",
+    end_time: "Ende",
+    deadline: "Frist",
+    strike: "Verwarnung",
+    role: "Rolle",
+    suspended_until: "gesperrt bis",
+    needs_accessible: "braucht einen barrierefreien Platz",
+    account: "Konto",
+    revision: "Fassung",
+  },
   period: "Zeitraum",
-  lastDays: (days) => `${days} Tage`,
+  lastDays: (days) => `Letzte ${days} Tage`,
+  nextDays: (days) => `Nächste ${days} Tage`,
   exportCsv: "Reservierungen als CSV",
   fullness: "Auslastung nach Tag und Stunde",
   noShowsByHour: "Nicht Erschienene nach Stunde",
@@ -317,7 +368,6 @@ export const de: Words = {
   },
   handOver: "Diesen führen lassen",
   handedOver: "Die Führung wurde übergeben",
-  commitOverTime: "Bestätigt bis",
   lastSeconds: (seconds) => `die letzten ${seconds} Sekunden`,
 
   reasons: {
@@ -340,6 +390,12 @@ export const de: Words = {
           return `Das ist mehr als die ${p.minutes("max")} am Tag; ${p.minutes("left")} sind übrig.`;
         case "max_minutes_per_week":
           return `Das ist mehr als die ${p.minutes("max")} in der Woche; ${p.minutes("left")} sind übrig.`;
+        case "max_per_day":
+          return `Du hast an diesem Tag ${max}-mal gebucht, mehr geht nicht.`;
+        case "max_per_week":
+          return `Du hast in dieser Woche ${max}-mal gebucht, mehr geht nicht.`;
+        case "max_waits":
+          return `Du wartest schon ${max}-mal, mehr geht nicht auf einmal.`;
         default:
           return "";
       }
@@ -354,5 +410,20 @@ export const de: Words = {
     HOLD_EXPIRED: () => "Der Platz wird nicht mehr für dich gehalten.",
     OFFER_EXPIRED: () => "Das Angebot wurde nicht rechtzeitig angenommen.",
     PRESENCE_NOT_PROVEN: () => "Gib den Code ein, den der Platz jetzt zeigt.",
+    USER_NOT_FOUND: () => "Niemand heißt so.",
+    RECIPIENT_NOT_FOUND: () => "Niemand heißt so. Es wurde nichts gesendet.",
+    SEAT_NOT_FOUND: () => "Diesen Platz gibt es hier nicht.",
+    SEAT_UNAVAILABLE: (p) =>
+      `Dieser Platz ist bis ${p.moment("opens_at")} für alle frei gehalten, die einen barrierefreien brauchen.`,
+    STATE_CONFLICT: () => "Mit dieser Buchung ist inzwischen etwas anderes geschehen.",
+    ALREADY_WAITING: () => "Genau darauf wartest du schon.",
+    LAST_ADMIN: () => "Das ist die letzte Verwaltung, und eine muss es geben.",
+    RATE_LIMITED: () => "Das war viel auf einmal. Bitte warte eine Weile.",
+    TOO_EARLY: (p) => {
+      if (p.get("opens_at")) return `Dafür ist es zu früh: ab ${p.moment("opens_at")}.`;
+      return p.get("window_days") ? `Das ist zu weit voraus: hier höchstens ${p.get("window_days")} Tage.` : "";
+    },
+    TOO_LATE: () => "Dafür ist es zu spät. Bitte wähle eine spätere Zeit.",
+    ETAG_MISMATCH: () => "Der Katalog wurde inzwischen geändert. Bitte wähle die Datei noch einmal.",
   },
 };

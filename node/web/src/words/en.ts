@@ -251,6 +251,11 @@ export const en = {
   noStrikes: "No strikes.",
   suspend: "Suspend for a week",
   unsuspend: "End suspension",
+  change: "Change",
+  role: "Role",
+  looksAfter: "Branches to look after",
+  needsAccessible: "Needs an accessible seat",
+  save: "Save",
   waive: "Waive",
   waived: "Waived",
   causes: {
@@ -276,8 +281,12 @@ export const en = {
   nothingFound: "Nothing to be seen.",
   auditAbout: "Name, or number of a reservation",
   actors: { time: "a deadline", library: "the cluster", anybody: "anybody", "users/-": "somebody" } as Texts,
+  /** Of those that are missing here the record's own names are shown, which are English. */
+  actions: {} as Texts,
+  fields: {} as Texts,
   period: "Period",
-  lastDays: (days: number) => `${days} days`,
+  lastDays: (days: number) => `Last ${days} days`,
+  nextDays: (days: number) => `Next ${days} days`,
   exportCsv: "Reservations as CSV",
   fullness: "How full, by day and hour",
   noShowsByHour: "No-shows by hour",
@@ -319,7 +328,6 @@ export const en = {
   } as Texts,
   handOver: "Let this one lead",
   handedOver: "Leadership was handed over",
-  commitOverTime: "Commit index",
   lastSeconds: (seconds: number) => `the last ${seconds} seconds`,
 
   reasons: {
@@ -342,6 +350,12 @@ export const en = {
           return `This is more than the ${p.minutes("max")} you may book a day; ${p.minutes("left")} are left.`;
         case "max_minutes_per_week":
           return `This is more than the ${p.minutes("max")} you may book a week; ${p.minutes("left")} are left.`;
+        case "max_per_day":
+          return `You have booked ${max} times on this day, the most.`;
+        case "max_per_week":
+          return `You have booked ${max} times in this week, the most.`;
+        case "max_waits":
+          return `You are in ${max} lines, the most at once.`;
         default:
           return "";
       }
@@ -356,5 +370,19 @@ export const en = {
     HOLD_EXPIRED: () => "The seat is no longer held for you.",
     OFFER_EXPIRED: () => "The offer was not accepted in time.",
     PRESENCE_NOT_PROVEN: () => "Type the code that the seat shows now.",
+    USER_NOT_FOUND: () => "There is nobody of this name.",
+    RECIPIENT_NOT_FOUND: () => "There is nobody of this name. Nothing was sent.",
+    SEAT_NOT_FOUND: () => "There is no such seat here.",
+    SEAT_UNAVAILABLE: (p: Particulars) => `This seat is kept until ${p.moment("opens_at")} for people who need an accessible one.`,
+    STATE_CONFLICT: () => "Something else has happened to this booking meanwhile.",
+    ALREADY_WAITING: () => "You wait for exactly this already.",
+    LAST_ADMIN: () => "This is the last admin, and there must be one.",
+    RATE_LIMITED: () => "That was a lot at once. Please wait a while.",
+    TOO_EARLY: (p: Particulars) => {
+      if (p.get("opens_at")) return `It is too early: from ${p.moment("opens_at")} on.`;
+      return p.get("window_days") ? `That is too far ahead: at most ${p.get("window_days")} days here.` : "";
+    },
+    TOO_LATE: () => "It is too late for this time. Please choose a later one.",
+    ETAG_MISMATCH: () => "The catalogue was changed meanwhile. Please choose the file again.",
   } as { [reason: string]: (particulars: Particulars) => string },
 };

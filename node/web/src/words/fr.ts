@@ -250,6 +250,11 @@ export const fr: Words = {
   noStrikes: "Aucun avertissement.",
   suspend: "Suspendre une semaine",
   unsuspend: "Lever la suspension",
+  change: "Modifier",
+  role: "Rôle",
+  looksAfter: "Bibliothèques dont elle ou il s’occupe",
+  needsAccessible: "A besoin d’une place accessible",
+  save: "Enregistrer",
   waive: "Lever",
   waived: "Levé",
   causes: {
@@ -275,8 +280,54 @@ export const fr: Words = {
   nothingFound: "Rien à voir.",
   auditAbout: "Nom, ou numéro d’une réservation",
   actors: { time: "une échéance", library: "la grappe", anybody: "n’importe qui", "users/-": "quelqu’un" },
+  actions: {
+    REGISTER: "inscription",
+    CREATE_FIRST_ADMIN: "première administration créée",
+    DELETE_USER: "compte supprimé",
+    SET_ROLE: "rôle donné",
+    IMPORT_CATALOG: "catalogue importé",
+    RESERVE: "réservation",
+    RESERVE_GROUP: "réservation de groupe",
+    RESERVE_MANY: "réservation en série",
+    HOLD: "place gardée",
+    CONFIRM: "confirmation",
+    WALK_IN: "sans réservation",
+    CHECK_IN: "arrivée",
+    CHECK_OUT: "départ",
+    CANCEL: "annulation",
+    STEP_AWAY: "absence",
+    EXTEND: "prolongation",
+    RESCHEDULE: "changement",
+    JOIN_WAITLIST: "mise en attente",
+    LEAVE_WAITLIST: "fin de l’attente",
+    ACCEPT_OFFER: "proposition acceptée",
+    DECLINE_OFFER: "proposition refusée",
+    REPORT_EMPTY_SEAT: "place vide signalée",
+    CLOSE_SEATS: "fermeture",
+    REOPEN_SEATS: "réouverture",
+    SUSPEND: "suspension",
+    UNSUSPEND: "fin de la suspension",
+    WAIVE_STRIKE: "avertissement levé",
+    SET_ACCESSIBILITY: "besoin d’accessibilité",
+    TIME_PASSED: "délai écoulé",
+    OUTAGE_CREDITED: "panne compensée",
+  },
+  fields: {
+    state: "état",
+    seat: "place",
+    start_time: "début",
+    end_time: "fin",
+    deadline: "délai",
+    strike: "avertissement",
+    role: "rôle",
+    suspended_until: "suspension jusqu’à",
+    needs_accessible: "besoin d’une place accessible",
+    account: "compte",
+    revision: "révision",
+  },
   period: "Période",
-  lastDays: (days) => `${days} jours`,
+  lastDays: (days) => `${days} derniers jours`,
+  nextDays: (days) => `${days} prochains jours`,
   exportCsv: "Réservations en CSV",
   fullness: "Occupation par jour et par heure",
   noShowsByHour: "Absences par heure",
@@ -318,7 +369,6 @@ export const fr: Words = {
   },
   handOver: "Lui confier la direction",
   handedOver: "La direction a été confiée",
-  commitOverTime: "Index validé",
   lastSeconds: (seconds) => `les ${seconds} dernières secondes`,
 
   reasons: {
@@ -341,6 +391,12 @@ export const fr: Words = {
           return `C’est plus que les ${p.minutes("max")} par jour ; il en reste ${p.minutes("left")}.`;
         case "max_minutes_per_week":
           return `C’est plus que les ${p.minutes("max")} par semaine ; il en reste ${p.minutes("left")}.`;
+        case "max_per_day":
+          return `Vous avez réservé ${max} fois ce jour-là, le maximum.`;
+        case "max_per_week":
+          return `Vous avez réservé ${max} fois cette semaine, le maximum.`;
+        case "max_waits":
+          return `Vous êtes dans ${max} files d’attente, le maximum à la fois.`;
         default:
           return "";
       }
@@ -355,5 +411,20 @@ export const fr: Words = {
     HOLD_EXPIRED: () => "La place n’est plus gardée pour vous.",
     OFFER_EXPIRED: () => "La proposition n’a pas été acceptée à temps.",
     PRESENCE_NOT_PROVEN: () => "Saisissez le code que la place affiche maintenant.",
+    USER_NOT_FOUND: () => "Personne ne porte ce nom.",
+    RECIPIENT_NOT_FOUND: () => "Personne ne porte ce nom. Rien n’a été envoyé.",
+    SEAT_NOT_FOUND: () => "Cette place n’existe pas ici.",
+    SEAT_UNAVAILABLE: (p) =>
+      `Cette place est gardée jusqu’à ${p.moment("opens_at")} pour qui a besoin d’une place accessible.`,
+    STATE_CONFLICT: () => "Cette réservation a changé entre-temps.",
+    ALREADY_WAITING: () => "Vous attendez déjà exactement cela.",
+    LAST_ADMIN: () => "C’est la dernière personne qui administre, et il en faut une.",
+    RATE_LIMITED: () => "C’était beaucoup d’un coup. Patientez un peu.",
+    TOO_EARLY: (p) => {
+      if (p.get("opens_at")) return `C’est trop tôt : à partir de ${p.moment("opens_at")}.`;
+      return p.get("window_days") ? `C’est trop loin : au plus ${p.get("window_days")} jours ici.` : "";
+    },
+    TOO_LATE: () => "C’est trop tard pour cet horaire. Choisissez-en un autre.",
+    ETAG_MISMATCH: () => "Le catalogue a changé entre-temps. Choisissez le fichier encore une fois.",
   },
 };

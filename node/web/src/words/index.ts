@@ -23,6 +23,8 @@ const others: { [key in Exclude<Language, "en">]: () => Promise<Words> } = {
 };
 
 export async function speak(wanted: Language, how: "keep" | "for now" = "keep") {
+  // First, for whoever is gone before the words are here.
+  if (how === "keep") localStorage.setItem("language", wanted);
   setWords(() => en);
   if (wanted !== "en") {
     const found = await others[wanted]();
@@ -30,7 +32,6 @@ export async function speak(wanted: Language, how: "keep" | "for now" = "keep") 
   }
   setLanguage(wanted);
   document.documentElement.lang = wanted;
-  if (how === "keep") localStorage.setItem("language", wanted);
 }
 
 const isLanguage = (text: string): text is Language => text in LANGUAGES;

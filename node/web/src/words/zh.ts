@@ -247,6 +247,11 @@ export const zh: Words = {
   noStrikes: "没有违约。",
   suspend: "停用一周",
   unsuspend: "解除停用",
+  change: "更改",
+  role: "角色",
+  looksAfter: "负责的图书馆",
+  needsAccessible: "需要无障碍座位",
+  save: "保存",
   waive: "免除",
   waived: "已免除",
   causes: {
@@ -272,8 +277,54 @@ export const zh: Words = {
   nothingFound: "没有内容。",
   auditAbout: "用户名或预约编号",
   actors: { time: "期限", library: "集群", anybody: "任何人", "users/-": "某人" },
+  actions: {
+    REGISTER: "注册",
+    CREATE_FIRST_ADMIN: "创建首位管理员",
+    DELETE_USER: "删除账户",
+    SET_ROLE: "设置角色",
+    IMPORT_CATALOG: "导入目录",
+    RESERVE: "预约",
+    RESERVE_GROUP: "团体预约",
+    RESERVE_MANY: "批量预约",
+    HOLD: "暂留",
+    CONFIRM: "确认",
+    WALK_IN: "现场入座",
+    CHECK_IN: "签到",
+    CHECK_OUT: "签退",
+    CANCEL: "取消",
+    STEP_AWAY: "暂离",
+    EXTEND: "延长",
+    RESCHEDULE: "更改",
+    JOIN_WAITLIST: "加入候补",
+    LEAVE_WAITLIST: "退出候补",
+    ACCEPT_OFFER: "接受座位",
+    DECLINE_OFFER: "拒绝座位",
+    REPORT_EMPTY_SEAT: "报告空座",
+    CLOSE_SEATS: "关闭座位",
+    REOPEN_SEATS: "重新开放",
+    SUSPEND: "停用",
+    UNSUSPEND: "解除停用",
+    WAIVE_STRIKE: "免除违约",
+    SET_ACCESSIBILITY: "无障碍需求",
+    TIME_PASSED: "超时",
+    OUTAGE_CREDITED: "故障补偿",
+  },
+  fields: {
+    state: "状态",
+    seat: "座位",
+    start_time: "开始",
+    end_time: "结束",
+    deadline: "期限",
+    strike: "违约",
+    role: "角色",
+    suspended_until: "停用至",
+    needs_accessible: "需要无障碍座位",
+    account: "账户",
+    revision: "版本",
+  },
   period: "时段",
-  lastDays: (days) => `${days} 天`,
+  lastDays: (days) => `最近 ${days} 天`,
+  nextDays: (days) => `未来 ${days} 天`,
   exportCsv: "预约 CSV",
   fullness: "按日期和小时的占用情况",
   noShowsByHour: "每小时未到人数",
@@ -315,7 +366,6 @@ export const zh: Words = {
   },
   handOver: "由它领导",
   handedOver: "领导权已移交",
-  commitOverTime: "提交索引",
   lastSeconds: (seconds) => `最近 ${seconds} 秒`,
 
   reasons: {
@@ -338,6 +388,12 @@ export const zh: Words = {
           return `超过每天 ${p.minutes("max")} 的上限，剩余 ${p.minutes("left")}。`;
         case "max_minutes_per_week":
           return `超过每周 ${p.minutes("max")} 的上限，剩余 ${p.minutes("left")}。`;
+        case "max_per_day":
+          return `您当天已预约 ${max} 次，达到上限。`;
+        case "max_per_week":
+          return `您本周已预约 ${max} 次，达到上限。`;
+        case "max_waits":
+          return `您已在 ${max} 个候补队列中，达到上限。`;
         default:
           return "";
       }
@@ -352,5 +408,19 @@ export const zh: Words = {
     HOLD_EXPIRED: () => "座位不再为您保留。",
     OFFER_EXPIRED: () => "未及时接受提供的座位。",
     PRESENCE_NOT_PROVEN: () => "请输入座位当前显示的代码。",
+    USER_NOT_FOUND: () => "没有这个用户。",
+    RECIPIENT_NOT_FOUND: () => "没有这个用户，消息未发送。",
+    SEAT_NOT_FOUND: () => "此处没有这个座位。",
+    SEAT_UNAVAILABLE: (p) => `此座位在 ${p.moment("opens_at")} 之前为需要无障碍座位的人保留。`,
+    STATE_CONFLICT: () => "此预约的状态已发生变化。",
+    ALREADY_WAITING: () => "您已在等候同一座位。",
+    LAST_ADMIN: () => "这是最后一位管理员，必须保留一位。",
+    RATE_LIMITED: () => "操作过于频繁，请稍候。",
+    TOO_EARLY: (p) => {
+      if (p.get("opens_at")) return `时间尚早：${p.moment("opens_at")} 起。`;
+      return p.get("window_days") ? `时间太远：此处最多提前 ${p.get("window_days")} 天。` : "";
+    },
+    TOO_LATE: () => "此时间已过，请选择更晚的时间。",
+    ETAG_MISMATCH: () => "目录已被更改，请重新选择文件。",
   },
 };
