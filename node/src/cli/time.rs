@@ -79,7 +79,7 @@ pub(super) fn days_from_now(days: u16) -> prost_types::Timestamp {
 
 /// The same time on the wall, so many steps later.
 pub(super) fn moved(interval: v1::Interval, step: Span, times: i64, zone: &TimeZone) -> Result<v1::Interval, Failure> {
-    let later = |time: Option<prost_types::Timestamp>| {
+    let later = |time: Option<prost_types::Timestamp>| -> Result<_, Failure> {
         let beyond = || Failure::Usage("the last of these times is beyond the calendar".into());
         let instant = time.as_ref().and_then(from_wire).ok_or_else(beyond)?;
         if times == 0 {

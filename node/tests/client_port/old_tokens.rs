@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use carrel_node::grpc::fair_share::Rates;
 use carrel_node::grpc::watch::Patience;
 use carrel_proto::client::{Client, News, Options};
 use carrel_proto::v1;
