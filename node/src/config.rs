@@ -109,6 +109,7 @@ pub struct NodeConfig {
     /// A file with the address of a mail server, through which people are told who want that: read at every connection
     ///
     /// smtps://user:password@host, or smtp://user:password@host:587?tls=required. Only the node that leads sends.
+    /// Without it nobody can ask for mail: give all replicas the same.
     #[arg(long, env = "CARREL_SMTP_URL_FILE", value_name = "FILE", requires = "mail_from")]
     pub smtp_url_file: Option<PathBuf>,
 

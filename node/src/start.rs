@@ -160,14 +160,17 @@ async fn serve(config: NodeConfig, for_clients: Handle) -> anyhow::Result<ExitCo
         }
         None => None,
     };
-    outward::begin(node.clone(), config.outward()?, metrics.registry(), stop.clone())?;
+    let outward = config.outward()?;
+    let sends_mail = outward.mail.is_some();
+    outward::begin(node.clone(), outward, metrics.registry(), stop.clone())?;
     let reader = config.postgres().map(|address| Reader::new(node.clone(), address));
     let record = Record::service(replica.clone(), projection);
     tasks.spawn(serve_admin(admin, record, admin_listener, tls.admin(), stop.clone()));
     let fair_share = FairShare::new(config.rates());
     let (library, draining_too) = (Arc::new(replica.clone()), draining.clone());
     let registration = config.registration();
-    let front = Front { library, passwords, registration, fair_share, record: reader, draining: draining_too };
+    let front =
+        Front { library, passwords, registration, sends_mail, fair_share, record: reader, draining: draining_too };
     let (serving, is_serving) = watch::channel(false);
     tasks.spawn(stop.clone().run_until_cancelled_owned(follow_serving(replica, serving)));
     let cluster = Cluster::service(node.clone(), clients.clone(), &tls, Door::Client, draining.clone());

@@ -16,7 +16,7 @@ pub(super) enum Command {
     /// Say whether and of what you are told by e-mail; without an address, show how it is
     #[command(after_help = "\
 A new address is sent a code, and nothing else before the code has come back. What somebody has written to you is not in
-the mail. What came before you asked for it is not sent.
+the mail. What came before you asked for it is not sent. A library that has no mail server refuses.
 
 Examples:
   carrel mail amy@example.org                     (notices and that somebody has written)

@@ -599,6 +599,13 @@ pub fn registration_closed() -> Status {
     No::new(Code::PermissionDenied, "REGISTRATION_CLOSED", message).into_status()
 }
 
+/// Where no mail server was named, an address would wait for its code for ever.
+#[must_use]
+pub fn no_mail_here() -> Status {
+    let message = "this library sends no mail: what there is to tell you is in your inbox";
+    No::new(Code::FailedPrecondition, "MAIL_NOT_SENT", message).into_status()
+}
+
 impl From<PasswordError> for Status {
     fn from(error: PasswordError) -> Self {
         match error {

@@ -39,6 +39,8 @@ pub struct Front<L> {
     pub library: Arc<L>,
     pub passwords: Passwords,
     pub registration: Registration,
+    /// Whether this node would send mail if it led; all nodes are given the same.
+    pub sends_mail: bool,
     pub fair_share: FairShare,
     /// Older history and reports; none: nobody keeps a record.
     pub record: Option<Reader>,
@@ -52,6 +54,7 @@ impl<L> Clone for Front<L> {
             library: self.library.clone(),
             passwords: self.passwords.clone(),
             registration: self.registration,
+            sends_mail: self.sends_mail,
             fair_share: self.fair_share.clone(),
             record: self.record.clone(),
             draining: self.draining.clone(),

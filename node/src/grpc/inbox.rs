@@ -13,7 +13,7 @@ use carrel_proto::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::convert::refusal::{items_let_go, out_of_order, resume_token_expired, to_status};
+use crate::convert::refusal::{items_let_go, no_mail_here, out_of_order, resume_token_expired, to_status};
 use crate::convert::token::ResumeToken;
 use crate::convert::{mail_code, names, reply, request};
 use crate::grpc::call::Call;
@@ -111,6 +111,10 @@ impl<L: Library> InboxService for Inbox<L> {
         request: Request<UpdateMailDeliveryRequest>,
     ) -> Result<Response<UpdateMailDeliveryResponse>, Status> {
         let call = Call::of_session(request)?;
+        let address = call.message.delivery.as_ref().map_or("", |delivery| delivery.address.as_str());
+        if !self.front.sends_mail && !address.is_empty() {
+            return Err(no_mail_here());
+        }
         let code = mail_code::draw().map_err(|_| out_of_order())?;
         let done = self.front.write(&call, request::update_mail_delivery(&call.message, code)?).await?;
         Ok(Response::new(UpdateMailDeliveryResponse { commit: done.commit }))

@@ -7,7 +7,7 @@ use carrel_domain::query::{ClaimView, Page};
 use carrel_domain::refusal::Refusal;
 use carrel_domain::request::{Action, SeatName, Wish};
 use carrel_domain::state::State;
-use carrel_domain::time::Interval;
+use carrel_domain::time::{DAY_US, Interval};
 use carrel_proto::v1::batch_create_reservations_response;
 use carrel_proto::v1::reservation_service_server::ReservationService;
 use carrel_proto::v1::{
@@ -22,6 +22,8 @@ use carrel_proto::v1::{
 };
 use tonic::{Request, Response, Status};
 
+use crate::calendar::DATES_MAX;
+use crate::convert::invalid::Invalid;
 use crate::convert::refusal::{failing_rules, history_unavailable, to_status};
 use crate::convert::request::Exchange;
 use crate::convert::token::{ListKey, page_cursor, page_token};
@@ -179,11 +181,16 @@ impl<L: Library> ReservationService for Reservations<L> {
         let mut message = request.into_inner();
         let ((branch, area), time) = request::get_quota(&message)?;
         let (view, user) = self.0.read_as(session, message.read.take()).await?;
+        let time = time.unwrap_or(view.at().time);
+        if time.0.abs_diff(view.at().time.0) > DAY_US.unsigned_abs() * DATES_MAX as u64 {
+            // No calendar will ever reach it: to try again would not help.
+            return Err(Invalid::field("time", "it is further away than anybody may book").into());
+        }
         let catalog = view.catalog();
         let branch = catalog.find_branch(branch.as_str()).map(|_| branch).ok_or(Refusal::BranchNotFound);
         let area =
             branch.and_then(|branch| catalog.find_area(branch.as_str(), area.as_str()).ok_or(Refusal::AreaNotFound));
-        let quotas = area.and_then(|area| view.quotas(user, area, time.unwrap_or(view.at().time)));
+        let quotas = area.and_then(|area| view.quotas(user, area, time));
         Ok(Response::new(reply::quotas(&quotas.map_err(to_status)?)))
     }
 

@@ -30,7 +30,7 @@ const CALLERS: [&str; 8] =
     ["nobody", "a patron", "the holder", "staff here", "staff elsewhere", "admin", "auditor", "kiosk"];
 
 /// Bytes as they are.
-struct Raw;
+pub struct Raw;
 
 impl Codec for Raw {
     type Encode = Vec<u8>;
@@ -95,7 +95,7 @@ async fn with_two_branches(admin: &Person) {
     call!(admin, CatalogServiceClient, import_catalog, import).expect("a sound catalogue");
 }
 
-async fn in_role(house: &House, admin: &Person, name: &str, role: v1::Role, branch: Option<&str>) -> Person {
+pub async fn in_role(house: &House, admin: &Person, name: &str, role: v1::Role, branch: Option<&str>) -> Person {
     let person = house.newcomer(name).await;
     let branches = branch.map(|branch| format!("branches/{branch}")).into_iter().collect();
     let request =
@@ -106,7 +106,7 @@ async fn in_role(house: &House, admin: &Person, name: &str, role: v1::Role, bran
 
 /// What each method is asked. Reservation 1 is Amy's, for 10:00; so is waitlist entry 1.
 #[allow(clippy::needless_update, reason = "of some requests every field is named")]
-fn questions() -> Vec<(&'static str, Vec<u8>)> {
+pub fn questions() -> Vec<(&'static str, Vec<u8>)> {
     let name = || "reservations/1".to_owned();
     let (amy, zoe) = (|| "users/amy".to_owned(), || "users/zoe".to_owned());
     let seat = || "branches/main/seats/r-101".to_owned();

@@ -202,7 +202,8 @@ impl House {
         desk.commit(&Request::system(Action::CreateFirstAdmin { name, password }));
         let fair_share = FairShare::new(rates);
         let draining = CancellationToken::new();
-        let front = Front { library: desk.clone(), passwords, registration, fair_share, record: None, draining };
+        let library = desk.clone();
+        let front = Front { library, passwords, registration, sends_mail: true, fair_share, record: None, draining };
         let registry = prometheus::Registry::new();
         let metrics = RequestMetrics::new(&registry).expect("a fresh registry");
         let (serving, is_serving) = watch::channel(true);

@@ -9,6 +9,7 @@ mod calendar;
 mod browser;
 mod catalogue;
 mod desk;
+mod hostile;
 mod inbox;
 mod old_tokens;
 mod refusals;

@@ -38,6 +38,10 @@ fn receivers_are_told_in_order_through_lost_replies_and_leaders() {
     demo.login(0, "admin", &demo.password_of("admin")).ok();
     let (reason, _) = demo.carrel("patron", &["webhooks", "add", "http://127.0.0.1:1/"]).refused();
     assert_eq!(reason, "NOT_PERMITTED");
+    // No mail server was named here: nobody is left waiting for a code.
+    let (reason, _) = demo.carrel("patron", &["mail", "patron@example.org"]).refused();
+    assert_eq!(reason, "MAIL_NOT_SENT");
+    demo.carrel("patron", &["mail", "none"]).ok();
     let add =
         |port| demo.carrel("admin", &["webhooks", "add", &format!("http://127.0.0.1:{port}/hook?of=campus")]).json();
     add(deaf.port);
