@@ -136,6 +136,7 @@ impl Contest {
     async fn hold(&self, cli: &Cli) -> anyhow::Result<(Vec<Loads>, Vec<Rushes>, Vec<Gaps>)> {
         let mut loads = self.load_all(Subject::Bookings, cli).await?;
         let rushes = self.rush_all(cli.rushes).await?;
+        self.postgres.take_stock().await?;
         loads.extend(self.load_all(Subject::Searches, cli).await?);
         let mut gaps = [Gaps::new(self.etcd.name()), Gaps::new(self.carrel.name())];
         for _ in 0..cli.gaps {
