@@ -41,6 +41,7 @@ pub struct Kept {
     pub waits: usize,
     pub items: usize,
     pub records: usize,
+    /// That stand in line; of the bookings of a seat the next.
     pub deadlines: usize,
     /// What the relational record does not have yet.
     pub outbox: u64,

@@ -148,6 +148,16 @@ impl Claim {
         }
     }
 
+    /// Whether its deadline lies within its own interval, and so before that of the next such claim on the seat.
+    pub(crate) const fn is_due_in_turn(&self) -> bool {
+        matches!(self.state, ClaimState::Confirmed { .. } | ClaimState::CheckedIn)
+    }
+
+    /// When the state changes by itself, if that may be before the claims of the seat that begin earlier have changed.
+    pub(crate) fn due_out_of_turn(&self) -> Option<Timestamp> {
+        if self.is_due_in_turn() { None } else { self.deadline() }
+    }
+
     /// From when on the deadline can be met: what an outage takes from this window is given back.
     #[must_use]
     pub(crate) fn window_opened_at(&self) -> Timestamp {
@@ -158,8 +168,14 @@ impl Claim {
     }
 }
 
-/// A seat's blocking claims by start. Invariant: disjoint.
-pub(crate) type Book = Arc<Vec<Live>>;
+/// A seat's blocking claims.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Book {
+    /// By start. Invariant: disjoint.
+    live: Vec<Live>,
+    /// The one of those that are due in turn that stands among the deadlines, for all of them.
+    next_due: Option<(Timestamp, ClaimId)>,
+}
 
 /// All claims. Invariant: ids are handed out one after the other; `all` has a place for each from `first` on, and those
 /// are empty whose claims were let go.
@@ -168,7 +184,7 @@ pub(crate) struct Claims {
     pub first: u64,
     pub all: Table<Claim>,
     /// By seat id.
-    pub books: Table<Book>,
+    pub books: Table<Arc<Book>>,
     /// Seats that somebody has just left, and until when they rest: the buffer after a stay that is over.
     pub resting: OrdMap<SeatId, Timestamp>,
 }
@@ -217,12 +233,32 @@ impl Claims {
     }
 
     pub fn book(&self, seat: SeatId) -> &[Live] {
-        self.books.get(seat.0 as usize).map_or(&[], |book| book.as_slice())
+        self.books.get(seat.0 as usize).map_or(&[], |book| book.live.as_slice())
     }
 
     pub fn book_mut(&mut self, seat: SeatId) -> &mut Vec<Live> {
+        &mut self.whole_book_mut(seat).live
+    }
+
+    /// Of those on a seat that are due in turn, the one that is among the deadlines.
+    pub fn next_due(&self, seat: SeatId) -> Option<(Timestamp, ClaimId)> {
+        self.books.get(seat.0 as usize)?.next_due
+    }
+
+    pub fn set_next_due(&mut self, seat: SeatId, next: Option<(Timestamp, ClaimId)>) {
+        self.whole_book_mut(seat).next_due = next;
+    }
+
+    /// Those on a seat that are due in turn, from this one on: by start, and so by deadline.
+    pub fn due_in_turn(&self, seat: SeatId, from: Timestamp) -> impl Iterator<Item = &Claim> {
+        let book = self.book(seat);
+        let live = &book[first_ending_after(book, from)..];
+        live.iter().filter_map(|live| self.get(live.claim)).filter(|claim| claim.is_due_in_turn())
+    }
+
+    fn whole_book_mut(&mut self, seat: SeatId) -> &mut Book {
         while self.books.len() <= seat.0 as usize {
-            self.books.push(Book::default());
+            self.books.push(Arc::default());
         }
         Arc::make_mut(self.books.get_mut(seat.0 as usize).expect("grown above"))
     }
@@ -249,6 +285,10 @@ pub(crate) fn enter(live: &mut Vec<Live>, entry: Live) {
         "two live claims overlap: {entry:?} and {:?}",
         live[index]
     );
+    // Doubling would leave a third of these lists empty, and there are as many of them as seats and people.
+    if live.len() == live.capacity() {
+        live.reserve_exact(2 + live.len() / 8);
+    }
     live.insert(index, entry);
 }
 

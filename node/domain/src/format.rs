@@ -257,9 +257,14 @@ impl SnapshotReader {
 
     /// # Errors
     /// If the snapshot was cut short, or contradicts itself.
-    pub fn finish(self) -> Result<State, DecodeError> {
+    pub fn finish(mut self) -> Result<State, DecodeError> {
         if self.progress != Progress::Ended || !self.pending.is_empty() {
             return Err(DecodeError::Malformed(postcard::Error::DeserializeUnexpectedEnd));
+        }
+        for seat in (0..self.state.claims.books.len()).map(|seat| SeatId(seat as u32)) {
+            if let Some(first) = self.state.claims.book(seat).first().map(|live| live.claim) {
+                self.state.follow_book(seat, first);
+            }
         }
         Ok(self.state)
     }
@@ -353,7 +358,7 @@ fn take_claim(state: &mut State, claim: Claim) -> Result<(), DecodeError> {
     if claim.state.is_blocking() {
         insert_disjoint(state.claims.book_mut(claim.seat), Live { interval: claim.interval, claim: claim.id })?;
     }
-    if let Some(deadline) = claim.deadline() {
+    if let Some(deadline) = claim.due_out_of_turn() {
         state.deadlines.insert((deadline, Due::Claim(claim.id)));
     }
     state.claims.all.push(claim);
@@ -374,7 +379,7 @@ fn insert_disjoint(book: &mut Vec<Live>, live: Live) -> Result<(), DecodeError> 
     if book.get(index).is_some_and(|next: &Live| Interval::overlaps(next.interval, live.interval)) {
         return Err(DecodeError::Inconsistent("two live claims overlap"));
     }
-    book.insert(index, live);
+    crate::claim::enter(book, live);
     Ok(())
 }
 

@@ -58,11 +58,12 @@ impl State {
             wait: new.wait,
             exempt: new.exempt,
         };
-        if let Some(deadline) = claim.deadline() {
+        if let Some(deadline) = claim.due_out_of_turn() {
             self.deadlines.insert((deadline, Due::Claim(id)));
         }
         fx.happened(Change::Claim { before: None, after: claim.clone() });
         self.claims.all.push(claim);
+        self.follow_book(new.seat, id);
         if let Some(holder) = new.holder {
             self.follow(holder, self.catalog.seat(new.seat).branch, fx);
         }
@@ -77,13 +78,17 @@ impl State {
         change(claim);
         claim.revision += 1;
         let after = claim.clone();
-        if after.deadline() != before.deadline() {
-            if let Some(due) = before.deadline() {
-                self.deadlines.remove(&(due, Due::Claim(id)));
-            }
-            if let Some(due) = after.deadline() {
-                self.deadlines.insert((due, Due::Claim(id)));
-            }
+        let (due_before, due) = (before.due_out_of_turn(), after.due_out_of_turn());
+        if let Some(due_before) = due_before.filter(|_| due != due_before) {
+            self.deadlines.remove(&(due_before, Due::Claim(id)));
+        }
+        // Between the two: what was due out of turn may be due in turn at the same instant, and the other way round.
+        self.follow_book(before.seat, id);
+        if after.seat != before.seat {
+            self.follow_book(after.seat, id);
+        }
+        if let Some(due) = due.filter(|_| due != due_before) {
+            self.deadlines.insert((due, Due::Claim(id)));
         }
         fx.happened(Change::Claim { before: Some(before), after: after.clone() });
         after
