@@ -134,7 +134,7 @@ enum Part {
     Rest(SeatId, Timestamp),
     Reach(UserId, Arc<Reach>),
     /// Of the audit; oldest first.
-    Trail(Arc<Entry>),
+    Trail(Box<Entry>),
     /// The newest of the audit that is gone.
     TrailLetGo(Position),
     Mail(UserId, Arc<Mail>),
@@ -197,7 +197,7 @@ fn parts(state: State) -> impl Iterator<Item = Part> + Send + 'static {
         .chain(inbox.let_go.into_iter().map(|(stream, position)| Part::LetGo(stream, position)))
         .chain(inbox.blocks.into_iter().map(|(user, blocked)| Part::Blocks(user, blocked)))
         .chain(reaches.into_iter().map(|(user, reach)| Part::Reach(user, reach)))
-        .chain(trail.into_entries().map(Part::Trail))
+        .chain(trail.into_entries().map(|entry| Part::Trail(Box::new(entry))))
         .chain(trail_let_go.map(Part::TrailLetGo))
         .chain(mails.all.into_iter().map(|(user, mail)| Part::Mail(user, mail)))
         .chain(webhooks.into_iter().map(|(id, webhook)| Part::Webhook(id, webhook)))
@@ -314,7 +314,7 @@ impl SnapshotReader {
                 }
                 state.reaches.insert(user, reach);
             }
-            (Progress::Parts, Part::Trail(entry)) => state.trail.push(entry),
+            (Progress::Parts, Part::Trail(entry)) => state.trail.push(*entry),
             (Progress::Parts, Part::TrailLetGo(position)) => state.trail.has_let_go(position),
             (Progress::Parts, Part::Mail(user, mail)) => state.mails.insert(user, mail),
             (Progress::Parts, Part::Webhook(id, webhook)) => {

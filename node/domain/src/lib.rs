@@ -25,6 +25,7 @@ pub mod event;
 pub mod state;
 mod effects;
 mod table;
+mod scroll;
 pub mod account;
 pub mod claim;
 mod lifecycle;

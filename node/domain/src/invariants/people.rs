@@ -12,25 +12,7 @@ use crate::strike::{STRIKES_KEPT_MAX, StrikeCause};
 use crate::time::{Interval, MINUTE_US, Timestamp};
 
 pub(super) fn records_are_counted(state: &State, found: &mut Vec<String>) {
-    let records = &state.records;
-    let places = || {
-        let of_one = |owner| records.places(owner).into_iter().flatten().map(move |(id, place)| (owner, *id, *place));
-        records.owners().flat_map(of_one)
-    };
-    let counted = places().count();
-    if records.kept != counted {
-        found.push(format!("{counted} records are kept, not {}", records.kept));
-    }
-    let queue = &records.queue;
-    if queue.iter().zip(queue.iter().skip(1)).any(|((.., one), (.., next))| one.at.time >= next.at.time) {
-        found.push("the order of records is not that of time".to_owned());
-    }
-    for (owner, id, place) in places() {
-        let lies = place.checked_sub(records.first).and_then(|place| queue.get(place as usize));
-        if lies.is_none_or(|(of, other, _)| (*of, *other) != (owner, id)) {
-            found.push(format!("the record {id:?} of {owner:?} is not in its place"));
-        }
-    }
+    found.extend(state.records.faults());
 }
 
 /// The most that the policies of some claims allow; none if one of them has no limit.
