@@ -52,7 +52,7 @@ impl State {
     pub fn kept(&self) -> Kept {
         Kept {
             sessions: self.accounts.sessions.len(),
-            claims: self.claims.all.len(),
+            claims: self.claims.len(),
             waits: self.waitlist.waits.len(),
             items: self.inbox.items.len(),
             records: self.records.kept,
@@ -90,7 +90,7 @@ impl State {
             accounts: self.accounts.users.iter().flatten().count(),
             sessions: self.accounts.sessions.len(),
             claims: self.claims.count(),
-            live_claims: self.claims.all.iter().filter(|claim| claim.state.is_blocking()).count(),
+            live_claims: self.claims.iter().filter(|claim| claim.state.is_blocking()).count(),
             claims_let_go: self.history.count,
             waits: self.waitlist.waits.values().filter(|wait| wait.state == WaitState::Waiting).count(),
             items: self.inbox.items.len(),

@@ -188,7 +188,7 @@ fn parts(state: State) -> impl Iterator<Item = Part> + Send + 'static {
         .chain(calendar.into_iter().map(|((branch, _), kept)| Part::Day(branch, kept)))
         .chain(accounts.users.into_values().map(Part::User))
         .chain(accounts.sessions.into_iter().map(|(token, session)| Part::Session(token, session)))
-        .chain(claims.all.into_values().map(Part::Claim))
+        .chain(claims.clone().into_claims().map(Part::Claim))
         .chain(let_go)
         .chain(pseudonym_secret.map(Part::PseudonymSecret))
         .chain(claims.resting.into_iter().map(|(seat, until)| Part::Rest(seat, until)))
@@ -261,6 +261,7 @@ impl SnapshotReader {
         if self.progress != Progress::Ended || !self.pending.is_empty() {
             return Err(DecodeError::Malformed(postcard::Error::DeserializeUnexpectedEnd));
         }
+        self.state.claims.shrink_books();
         for seat in (0..self.state.claims.books.len()).map(|seat| SeatId(seat as u32)) {
             if let Some(first) = self.state.claims.book(seat).first().map(|live| live.claim) {
                 self.state.follow_book(seat, first);
@@ -275,7 +276,7 @@ impl SnapshotReader {
             (Progress::Ended, _) => return Err(DecodeError::TrailingBytes),
             (Progress::Version | Progress::Head, Part::Head(head)) => {
                 state.at = head.at;
-                state.claims.first = head.first_claim;
+                state.claims.begin_at(head.first_claim);
                 state.waitlist.next = head.next_wait;
                 state.presence_key = head.presence_key;
                 self.progress = Progress::Parts;
@@ -361,7 +362,7 @@ fn take_claim(state: &mut State, claim: Claim) -> Result<(), DecodeError> {
     if let Some(deadline) = claim.due_out_of_turn() {
         state.deadlines.insert((deadline, Due::Claim(claim.id)));
     }
-    state.claims.all.push(claim);
+    state.claims.push(&claim);
     Ok(())
 }
 
@@ -370,7 +371,7 @@ fn skip_claims(state: &mut State, count: u64) -> Result<(), DecodeError> {
     let too_many = DecodeError::Inconsistent("more claims were let go than there can be");
     // Ids count up from 1, a few thousand a second at most.
     let count = usize::try_from(count).ok().filter(|count| *count < 1 << 48).ok_or(too_many)?;
-    state.claims.all.skip(count);
+    state.claims.skip(count);
     Ok(())
 }
 

@@ -28,6 +28,7 @@ mod table;
 mod scroll;
 pub mod account;
 pub mod claim;
+mod packed;
 mod lifecycle;
 mod place;
 mod rules;

@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hasher};
 use imbl::OrdSet;
 use serde::{Deserialize, Serialize};
 
-use crate::claim::{Claim, ClaimState};
+use crate::claim::{Claim, ClaimState, StateName};
 use crate::id::{ClaimId, PolicyId, Position, RequestId, SeatId, UserId, WaitId};
 use crate::inbox::Stream;
 use crate::query::{ClaimView, UserView};
@@ -90,12 +90,12 @@ impl From<&ClaimView> for ClaimThen {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Records {
     /// By user id; also of those who are gone.
-    by_user: Table<Places>,
-    anonymous: Places,
+    pub by_user: Table<Places>,
+    pub anonymous: Places,
     /// How many places there are.
     pub kept: usize,
     /// Oldest first. What was written over stays until its time, and no place leads to it.
-    queue: Scroll<Noted>,
+    pub queue: Scroll<Noted>,
 }
 
 /// Where in the queue the records of somebody lie: the lower half of the place, below what [`tag`] makes of the
@@ -104,13 +104,90 @@ pub(crate) type Places = OrdSet<u64>;
 
 /// As it lies in the queue, with what is looked at most in front.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Noted {
+pub(crate) struct Noted {
     at: At,
     owner: Owner,
     /// As they are: drawn at random, as numbers they are longer.
     id: [u8; 16],
     digest: [u8; 8],
-    outcome: Outcome,
+    outcome: Lying,
+}
+
+impl Noted {
+    fn record(self) -> Record {
+        let Self { at, digest, outcome, .. } = self;
+        Record { at, digest: u64::from_le_bytes(digest), outcome: outcome.outcome(at) }
+    }
+}
+
+/// An outcome in the queue. Most are claims, of which all times are near each other.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Lying {
+    Near(Near),
+    Other(Outcome),
+}
+
+/// [`ClaimThen`] in the fewest bytes, with times as distances in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Near {
+    id: ClaimId,
+    seat: SeatId,
+    /// From the record.
+    start_us: i64,
+    length_us: i64,
+    state: StateName,
+    /// From the start; of a state that has one.
+    deadline_us: i64,
+    policy: PolicyId,
+    revision: u32,
+    /// Before the record.
+    changed_us: i64,
+}
+
+impl Lying {
+    fn of(at: At, outcome: Outcome) -> Self {
+        let near = match &outcome {
+            Outcome::Claim(then) => Near::of(at.time, then),
+            _ => None,
+        };
+        near.map_or(Self::Other(outcome), Self::Near)
+    }
+
+    fn outcome(self, at: At) -> Outcome {
+        match self {
+            Self::Near(near) => Outcome::Claim(near.then(at.time).expect("it was near when it was put there")),
+            Self::Other(outcome) => outcome,
+        }
+    }
+}
+
+impl Near {
+    /// None: it cannot be said so.
+    fn of(at: Timestamp, then: &ClaimThen) -> Option<Self> {
+        let ClaimThen { id, seat, interval, state, policy, revision, changed_at } = *then;
+        let deadline = state.own_deadline().unwrap_or(interval.start());
+        let near = Self {
+            id,
+            seat,
+            start_us: interval.start().0.checked_sub(at.0)?,
+            length_us: interval.length_us(),
+            state: state.name(),
+            deadline_us: deadline.0.checked_sub(interval.start().0)?,
+            policy,
+            revision,
+            changed_us: at.0.checked_sub(changed_at.0)?,
+        };
+        (near.then(at).as_ref() == Some(then)).then_some(near)
+    }
+
+    fn then(self, at: Timestamp) -> Option<ClaimThen> {
+        let Self { id, seat, start_us, length_us, state, deadline_us, policy, revision, changed_us } = self;
+        let start = at.plus_us(start_us);
+        let deadline = start.plus_us(deadline_us);
+        let interval = Interval::new(start, start.plus_us(length_us)).ok()?;
+        let changed_at = Timestamp(at.0.checked_sub(changed_us)?);
+        Some(ClaimThen { id, seat, interval, state: state.with(deadline), policy, revision, changed_at })
+    }
 }
 
 /// Spreads ids that people choose, so that nobody easily makes many that look alike. Nothing follows from it but how
@@ -161,8 +238,8 @@ impl Records {
     }
 
     fn get(&self, owner: Owner, id: RequestId) -> Option<Record> {
-        let Noted { at, digest, outcome, .. } = self.queue.get(self.place(owner, id)?)?;
-        Some(Record { at, digest: u64::from_le_bytes(digest), outcome })
+        let noted = self.queue.get(self.place(owner, id)?)?;
+        Some(noted.record())
     }
 
     pub fn keep(&mut self, owner: Owner, id: RequestId, record: Record) {
@@ -174,6 +251,7 @@ impl Records {
             None => self.kept += 1,
         }
         let Record { at, digest, outcome } = record;
+        let outcome = Lying::of(at, outcome);
         let noted = Noted { at, owner, id: id.0.to_le_bytes(), digest: digest.to_le_bytes(), outcome };
         let place = self.queue.push(&noted);
         self.places_mut(owner).insert(key(id, place));
@@ -204,10 +282,8 @@ impl Records {
     pub fn into_kept(self) -> impl Iterator<Item = (Owner, RequestId, Record)> {
         let queue = self.queue.clone();
         self.queue.places().zip(queue.into_things()).filter_map(move |(place, noted)| {
-            let Noted { at, owner, id, digest, outcome } = noted;
-            let id = RequestId(u128::from_le_bytes(id));
-            let record = Record { at, digest: u64::from_le_bytes(digest), outcome };
-            self.leads_to(owner, key(id, place)).then_some((owner, id, record))
+            let (owner, id) = (noted.owner, RequestId(u128::from_le_bytes(noted.id)));
+            self.leads_to(owner, key(id, place)).then(|| (owner, id, noted.record()))
         })
     }
 
@@ -337,6 +413,6 @@ impl State {
     fn claim_then(&self, then: &ClaimThen) -> Result<ClaimView, Refusal> {
         let ClaimThen { id, seat, interval, state, policy, revision, changed_at } = *then;
         let claim = self.claims.get(id).ok_or(Refusal::ReservationNotFound)?;
-        Ok(self.claim_view(&Claim { seat, interval, state, policy, revision, changed_at, ..claim.clone() }))
+        Ok(self.claim_view(&Claim { seat, interval, state, policy, revision, changed_at, ..claim }))
     }
 }

@@ -60,7 +60,7 @@ pub(super) fn books_hold_the_blocking(state: &State, found: &mut Vec<String>) {
             found.push(format!("what {:?} has used is out of order: {:?}", user.id, user.used));
         }
         let mut newest = None;
-        for claim in state.claims.all.iter().filter(|claim| claim.holder == Some(user.id)) {
+        for claim in state.claims.iter().filter(|claim| claim.holder == Some(user.id)) {
             let begins = newest.is_none() && claim.previous.is_none_or(|previous| state.is_let_go(previous));
             if claim.previous != newest && !begins {
                 found.push(format!("{:?} follows {:?}, not {newest:?}", claim.id, claim.previous));
@@ -83,7 +83,7 @@ pub(super) fn deadlines_belong_to_the_living(state: &State, found: &mut Vec<Stri
     let mut expected: BTreeSet<(Timestamp, Due)> = BTreeSet::new();
     // Of those on a seat that are due in turn only the next is there, and before all others of them.
     let mut in_turn: BTreeMap<SeatId, BTreeSet<(Timestamp, Timestamp, ClaimId)>> = BTreeMap::new();
-    for claim in state.claims.all.iter() {
+    for claim in state.claims.iter() {
         expected.extend(claim.due_out_of_turn().map(|at| (at, Due::Claim(claim.id))));
         if claim.is_due_in_turn() {
             let due = claim.deadline().expect("who is due in turn is due");
@@ -131,7 +131,7 @@ pub(super) fn seats_of_claims_exist(state: &State, found: &mut Vec<String>) {
 }
 
 pub(super) fn only_the_institution_closes(state: &State, found: &mut Vec<String>) {
-    for claim in state.claims.all.iter() {
+    for claim in state.claims.iter() {
         let closes = matches!(claim.origin, Origin::Maintenance | Origin::Closure);
         if closes != claim.holder.is_none() {
             found.push(format!("{:?} of {:?} is a {:?}", claim.id, claim.holder, claim.origin));
