@@ -97,4 +97,30 @@ impl State {
             records: self.records.kept,
         }
     }
+
+    /// Lets go of one table after the other, for whoever measures what each of them takes.
+    pub fn take_apart(self, mut gone: impl FnMut(&'static str)) {
+        let Self { catalog, calendar, accounts, claims, waitlist, inbox, records, deadlines, outbox, .. } = self;
+        let (reaches, feeds, trail, mails, webhooks) = (self.reaches, self.feeds, self.trail, self.mails, self.webhooks);
+        macro_rules! let_go {
+            ($($what:literal: $table:expr,)*) => { $({ drop($table); gone($what); })* };
+        }
+        let_go! {
+            "claims": claims.all,
+            "books of seats": claims.books,
+            "deadlines": deadlines,
+            "places of records": (records.by_user, records.anonymous),
+            "records": records.queue,
+            "people": accounts.users,
+            "names": accounts.names,
+            "sessions": accounts.sessions,
+            "audiences": (reaches, feeds),
+            "audit": trail,
+            "inbox": inbox,
+            "waits": waitlist,
+            "outbox": outbox,
+            "catalogue": (catalog, calendar),
+            "rest": (claims.resting, mails, webhooks),
+        }
+    }
 }
