@@ -48,7 +48,7 @@ impl State {
         displacement: &mut Displacement,
         fx: &mut Effects,
     ) {
-        let claim = self.claims.get(id).expect("looked up by the caller").clone();
+        let claim = self.claims.get(id).expect("looked up by the caller");
         if let Some(seat) = area.and_then(|area| self.equivalent_of_branch(&claim, area, displacement)) {
             let policy = claim.policy;
             let grace_minutes = self.catalog.policy(policy).grace_minutes;
@@ -210,7 +210,7 @@ impl State {
         let book = self.claims.book(seat);
         let later = book[first_ending_after(book, interval.start())..].iter();
         let touched = later.take_while(|live| live.interval.start() < interval.end()).map(|live| live.claim);
-        touched.filter(|&claim| self.claims.get(claim).is_some_and(&which)).collect()
+        touched.filter(|&claim| self.claims.get(claim).is_some_and(|claim| which(&claim))).collect()
     }
 
     /// What of an interval nothing is on.

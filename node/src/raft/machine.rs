@@ -86,8 +86,11 @@ impl<P: Platform> RaftStateMachine<Types<P::Runtime>> for Machine<P> {
                 answers.drain(..).for_each(|(responder, response)| responder.send(response));
             }
         }
-        self.publish();
-        answers.into_iter().for_each(|(responder, response)| responder.send(response));
+        // Of a batch that ended with a view there is nothing newer to show.
+        if unpublished > 0 {
+            self.publish();
+            answers.into_iter().for_each(|(responder, response)| responder.send(response));
+        }
         self.measured.applied(applied, began.elapsed());
         Ok(())
     }
