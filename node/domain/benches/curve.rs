@@ -1,14 +1,14 @@
 //! What things cost as a library grows: from a thousand to a million live claims, and from a hundred seats to a hundred
-//! thousand. Of each size: a booking and a search by the microsecond, the bytes of a claim, table by table, and how long
-//! a snapshot takes to write and to read.
+//! thousand. Of each size: a booking and a search by the microsecond, the bytes of a claim, table by table, and how
+//! long a snapshot takes to write and to read.
 //!
 //! A booking is measured as the node has it: with a view taken every 64 entries, of which readers hold the newest two,
 //! and with its cancellation after it, so that the number of live claims stays as it is. A search is for a page of 49
 //! seats with an amenity that are free for an hour, in a branch of 300. Figures are of the tenth fastest of a hundred
 //! batches: other work on the machine only ever slows them down.
 //!
-//! `cargo bench -p carrel-domain --bench curve` prints two tables. Memory is what a process of its own grows by while it
-//! reads the snapshot, and shrinks by as it lets go of each table.
+//! `cargo bench -p carrel-domain --bench curve` prints two tables. Memory is what a process of its own grows by while
+//! it reads the snapshot, and shrinks by as it lets go of each table.
 
 #![allow(clippy::disallowed_methods, reason = "a stopwatch is what this is about")]
 

@@ -1,5 +1,5 @@
-//! A queue of things that are kept by the hundred thousand and hardly ever looked at: encoded, in blocks, each under the
-//! place that it was given. As values they took three times the memory.
+//! A queue of things that are kept by the hundred thousand and hardly ever looked at: encoded, in blocks, each under
+//! the place that it was given. As values they took three times the memory.
 //!
 //! A clone shares all blocks; a write copies the newest one if it is shared, which is some two kilobytes.
 
