@@ -236,7 +236,8 @@ pub(super) struct Screen {
 
 impl Screen {
     pub(super) fn open(here: TimeZone) -> Result<Self, Failure> {
-        // Its hook for a panic gives the terminal back; ours, which runs before it, takes back what it knows nothing of.
+        // Its hook for a panic gives the terminal back; ours, which runs before it, takes back what it knows nothing
+        // of.
         let terminal = ratatui::try_init().map_err(drawing)?;
         let earlier = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
