@@ -55,8 +55,8 @@ pub(super) async fn run(context: &Context, Command::Audit(audit): Command) -> Re
     Ok(())
 }
 
-/// As it happened: the newest last, where the eye is. What is of one place is told on the clock there; what is of several
-/// is told on the clock of this computer, each line on the same.
+/// As it happened: the newest last, where the eye is. What is of one place is told on the clock there; what is of
+/// several is told on the clock of this computer, each line on the same.
 fn told(newest_first: &[v1::AuditEvent], zones: &Zones) -> Vec<String> {
     let mut events: Vec<&v1::AuditEvent> = newest_first.iter().rev().collect();
     let seconds = |event: &v1::AuditEvent| event.time.map_or((0, 0), |time| (time.seconds, time.nanos));

@@ -122,8 +122,8 @@ impl Context {
         let _ = self.subject.set(name.to_owned());
     }
 
-    /// Something in the branch that the command is about. Asked for in a refusal, where another failure would be one too
-    /// many.
+    /// Something in the branch that the command is about. Asked for in a refusal, where another failure would be one
+    /// too many.
     async fn place(&self) -> Option<String> {
         let subject = self.subject.get()?;
         if !subject.starts_with("reservations/") {

@@ -15,6 +15,7 @@ use super::table::{table, words};
 use super::time::{Moment, interval, shown, shown_interval};
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one, for as long as the command runs")]
 pub(super) enum Command {
     /// Wait for a seat that is taken
     #[command(subcommand)]
@@ -185,7 +186,7 @@ async fn list(context: &Context) -> Result<(), Failure> {
         };
         let headings = ["NUMBER", "WAITS FOR", "WITH", "WHEN", "STATE", "PLACE", "OFFER"];
         let mut text = table(headings, response.entries.iter().map(row).collect(), "You wait for nothing.");
-        let open = response.entries.iter().filter(|entry| is_open(*entry));
+        let open = response.entries.iter().filter(|entry| is_open(entry));
         for offer in open.filter_map(|entry| offers.iter().find(|offer| offer.name == entry.reservation)) {
             let until = shown(offer.deadline.as_ref(), &zones.of_or_utc(&offer.seat));
             let (number, what) = (short(&offer.name), reservations::place_and_time(offer, zones));

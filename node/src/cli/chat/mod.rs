@@ -324,6 +324,8 @@ impl Chat<'_> {
                 self.is_stale = true;
                 Ok(())
             }
+            // The end of a session that was asked for reaches its inbox before the answer comes.
+            Heard::Trouble(_) if self.is_ending_session() => Ok(()),
             Heard::Trouble(refused) => Err(refused.into()),
         }
     }
@@ -540,9 +542,14 @@ impl Chat<'_> {
             }
             // Asked again with the next news, or in a second.
             Err(ClientError::Unreachable(_)) => self.is_stale = true,
+            Err(_) if self.is_ending_session() => {}
             Err(refused) => face.refused(&refused.into())?,
         }
         Ok(())
+    }
+
+    fn is_ending_session(&self) -> bool {
+        self.jobs.front().is_some_and(|job| matches!(job.said, Said::LogOut | Said::DeleteAccount(_)))
     }
 
     /// As far as anybody answers: what is read twice does no harm.

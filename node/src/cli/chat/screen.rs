@@ -193,7 +193,7 @@ impl Shown {
         let before = rows_of(self.typed.before_cursor());
         // The cursor is what one looks at: a word that is broken further on may stand a row lower in the whole.
         let cursor_row = before.len().saturating_sub(1).min(typed.len().saturating_sub(1));
-        let first = (cursor_row + 1).saturating_sub(usize::from(inner.height));
+        let first = (cursor_row + 1).saturating_sub(usize::from(inner.height).max(1));
         let lines: Vec<Line<'_>> = typed
             .iter()
             .enumerate()
@@ -236,7 +236,8 @@ pub(super) struct Screen {
 
 impl Screen {
     pub(super) fn open(here: TimeZone) -> Result<Self, Failure> {
-        // Its hook for a panic gives the terminal back; ours, which runs before it, takes back what it knows nothing of.
+        // Its hook for a panic gives the terminal back; ours, which runs before it, takes back what it knows nothing
+        // of.
         let terminal = ratatui::try_init().map_err(drawing)?;
         let earlier = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
