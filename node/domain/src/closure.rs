@@ -37,6 +37,11 @@ impl Displacement {
     pub fn from(closed: BTreeSet<SeatId>) -> Self {
         Self { closed, searches_left: SEARCHES_MAX, moved_count: 0, displaced_count: 0, left: Vec::new() }
     }
+
+    /// Who had to leave: what they wait for may be theirs now.
+    pub fn holders(&self) -> BTreeSet<UserId> {
+        self.left.iter().filter_map(|claim| claim.holder).collect()
+    }
 }
 
 impl State {
