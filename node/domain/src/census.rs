@@ -101,7 +101,8 @@ impl State {
     /// Lets go of one table after the other, for whoever measures what each of them takes.
     pub fn take_apart(self, mut gone: impl FnMut(&'static str)) {
         let Self { catalog, calendar, accounts, claims, waitlist, inbox, records, deadlines, outbox, .. } = self;
-        let (reaches, feeds, trail, mails, webhooks) = (self.reaches, self.feeds, self.trail, self.mails, self.webhooks);
+        let (reaches, feeds, trail, mails, webhooks) =
+            (self.reaches, self.feeds, self.trail, self.mails, self.webhooks);
         macro_rules! let_go {
             ($($what:literal: $table:expr,)*) => { $({ drop($table); gone($what); })* };
         }

@@ -132,7 +132,8 @@ mod tests {
             Claim { interval: Interval::new(start, start.plus_us(1)).expect("an instant"), ..booking() },
             Claim { interval: Interval::new(start, Timestamp(i64::MAX)).expect("for ever"), ..booking() },
         ];
-        for (claim, is_large) in small.iter().map(|claim| (claim, false)).chain(large.iter().map(|claim| (claim, true))) {
+        for (claim, is_large) in small.iter().map(|claim| (claim, false)).chain(large.iter().map(|claim| (claim, true)))
+        {
             let packed = Packed::of(claim);
             assert_eq!(packed.claim(claim.id), *claim);
             assert_eq!(packed.whole.is_some(), is_large, "{claim:?}");

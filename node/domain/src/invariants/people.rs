@@ -36,7 +36,11 @@ pub(super) fn quotas_hold(state: &State, found: &mut Vec<String>) {
         compare("live claims", claims.len() as i64, most(state, &claims, |policy| policy.max_reservations));
         let booked = |claim: &&Claim| matches!(claim.state, ClaimState::Held { .. } | ClaimState::Confirmed { .. });
         let to_come: Vec<&Claim> = claims.iter().filter(booked).collect();
-        compare("claims to come", to_come.len() as i64, most(state, to_come.iter().copied(), |policy| policy.max_future));
+        compare(
+            "claims to come",
+            to_come.len() as i64,
+            most(state, to_come.iter().copied(), |policy| policy.max_future),
+        );
         // Of one branch, so that all are counted by the same local days.
         let branches: BTreeSet<_> = claims.iter().map(|claim| state.catalog.seat(claim.seat).branch).collect();
         for branch in branches {
