@@ -54,4 +54,5 @@ pub mod census;
 pub mod tally;
 pub mod query;
 pub mod invariants;
+pub mod planted;
 pub mod format;
