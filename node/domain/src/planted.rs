@@ -31,6 +31,8 @@ bugs! {
     IdentityNotSynced "identity-not-synced",
     /// The log goes on after a sync that has failed.
     FailedSyncIgnored "failed-sync-ignored",
+    /// After a sync that has failed, what is read is taken for what is on disk.
+    UnsyncedTailTrusted "unsynced-tail-trusted",
     ChecksumNotChecked "checksum-not-checked",
     /// A torn tail is taken for damage.
     TornTailRefused "torn-tail-refused",

@@ -85,6 +85,13 @@ pub async fn recover<D: Disk>(disk: &D, dir: &Path, owner: LogOwner) -> Result<R
         let read = segment.batches(&header, checksum, &mut replay)?;
         if segment.is_last {
             cut(&file, &bytes, read.end).await.map_err(doing("cutting the log's torn end"))?;
+            // The process before may have ended for a sync that failed. Then the last batch is read from memory, no
+            // later sync writes it, and a loss of power takes what this node is about to acknowledge: so it is written
+            // again.
+            if !planted::has(Bug::UnsyncedTailTrusted) {
+                let rewritten = file.write_at(read.last_batch as u64, &bytes[read.last_batch..read.end]).await;
+                rewritten.map_err(doing("writing the log's last batch again"))?;
+            }
         }
         open = Some(OpenSegment {
             file,
@@ -138,6 +145,8 @@ struct Segment<'a> {
 }
 
 struct Read {
+    /// Where the last batch begins; the end, if there is none.
+    last_batch: usize,
     end: usize,
     next_batch: u64,
     previous_checksum: u32,
@@ -166,6 +175,7 @@ impl Segment<'_> {
 
     fn batches(&self, header: &SegmentHeader, checksum: u32, replay: &mut Replay) -> Result<Read, OpenLogError> {
         let mut read = Read {
+            last_batch: SEGMENT_HEADER_BYTES,
             end: SEGMENT_HEADER_BYTES,
             next_batch: header.first_batch,
             previous_checksum: checksum,
@@ -201,6 +211,7 @@ impl Segment<'_> {
             }
             let highest = replay.records(body).map_err(|what| corrupt(self.path, at, what))?;
             read.highest_index = read.highest_index.max(highest);
+            read.last_batch = at;
             read.end = body_at + body.len();
             read.next_batch += 1;
             read.previous_checksum = batch_checksum;
