@@ -235,12 +235,9 @@ impl Storm {
                 self.world.marks.hit(Mark::Damage);
                 self.world.marks.hit(Mark::DamageHarmless);
             }
-            Some(Damage::LikeATear(_)) => {
-                self.world.marks.hit(Mark::DamageLikeATear);
-                self.world.find_again(slot);
-            }
             Some(Damage::Wrong(how)) => self.world.witness.accuse("damage is not taken for data", how),
-            None => self.world.find_again(slot),
+            // Of what could not be told from a torn tail the damage was taken back.
+            Some(Damage::LikeATear(_)) | None => self.world.find_again(slot),
         }
     }
 

@@ -18,7 +18,7 @@ use clap::Parser;
 
 /// Seeds of one process: few enough that what a library remembers of a process is forgotten soon, many enough that
 /// starting it costs nothing beside them.
-const BATCH: u64 = 20;
+const BATCH: u64 = 10;
 
 /// Of so many seeds one is run twice, and must go the same way to the last message.
 const TWICE_ONE_OF: u64 = 50;

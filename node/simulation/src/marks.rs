@@ -44,7 +44,6 @@ marks! {
     Damage "bytes of a volume were damaged",
     DamageFound "a damaged volume was refused",
     DamageHarmless "a damaged volume had lost nothing",
-    DamageLikeATear "damage could not be told from a torn tail, and was taken back",
     DiskLost "a disk was lost with all that was on it",
     ClockWrong "a clock was wrong",
     ClockJump "a clock jumped",

@@ -1,7 +1,7 @@
 //! The machines, what runs on them, and whoever starts it again when it ends: the part of a kubelet.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -217,8 +217,8 @@ impl World {
         // What was damaged of it, it can do without.
         self.find_again(slot);
         if node.identity().member_of.is_some() {
-            let snapshot = node.figures().snapshot_index;
-            self.marks.hit(if snapshot > 0 { Mark::RestartedFromSnapshot } else { Mark::RestartedFromLog });
+            let snapshots = self.disk(slot).files().into_iter().filter(|path| is_snapshot(path)).count();
+            self.marks.hit(if snapshots > 0 { Mark::RestartedFromSnapshot } else { Mark::RestartedFromLog });
         }
         let (world, failing) = (Arc::clone(self), node.clone());
         process.spawn(async move {
@@ -485,6 +485,12 @@ where
     openraft_rt_sim::SimRuntime::spawn(future)
 }
 
+/// One that is finished.
+fn is_snapshot(path: &Path) -> bool {
+    let is_among_them = path.parent().is_some_and(|folder| folder.ends_with("snapshots"));
+    is_among_them && path.extension().is_some_and(|extension| extension == "snapshot")
+}
+
 /// Whether a disk failed, rather than what was on it.
 fn is_io(error: &OpenError) -> bool {
     match error {
@@ -499,8 +505,11 @@ fn is_io(error: &OpenError) -> bool {
 /// Damages one byte of what lies on a disk; tells what of it, or that it could not be told from a torn tail.
 pub async fn damage(disk: &SimulatedDisk, dice: &mut Dice) -> Option<Damage> {
     let before = contents(disk).await.ok().flatten()?;
-    let files: Vec<PathBuf> =
-        disk.files().into_iter().filter(|path| path.extension().is_none_or(|extension| extension != "tmp")).collect();
+    let files: Vec<PathBuf> = disk
+        .files()
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|extension| extension == "snapshot"))
+        .collect();
     let path = dice.pick(&files)?.clone();
     let original = disk.contents(&path)?;
     let used = original.iter().rposition(|byte| *byte != 0)? + 1;
