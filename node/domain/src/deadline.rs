@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::effects::Effects;
 use crate::id::{ClaimId, SeatId, TokenDigest, UserId, WaitId};
+use crate::planted::{self, Bug};
 use crate::state::State;
 use crate::time::{Interval, MINUTE_US, SECOND_US, Timestamp};
 
@@ -36,7 +37,8 @@ impl State {
     }
 
     pub(crate) fn fire_deadlines(&mut self, fx: &mut Effects) {
-        while let Some(&(at, due)) = self.deadlines.get_min() {
+        while let Some(&earliest) = self.deadlines.get_min() {
+            let (at, due) = self.in_some_order(earliest, fx);
             if at > fx.now() {
                 return;
             }
@@ -49,6 +51,15 @@ impl State {
                 Due::Rest(seat) => self.rest_due(seat, fx),
             }
         }
+    }
+
+    /// The earliest, unless a bug is planted: then perhaps the latest of those that are due.
+    fn in_some_order(&self, earliest: (Timestamp, Due), fx: &Effects) -> (Timestamp, Due) {
+        if !planted::by_chance(Bug::DeadlinesInHashOrder) {
+            return earliest;
+        }
+        let due = self.deadlines.iter().take_while(|(at, _)| *at <= fx.now());
+        due.last().copied().unwrap_or(earliest)
     }
 
     /// Moves every deadline whose window was open during the outage by as much of the window as the outage took.

@@ -26,6 +26,7 @@ use crate::import::KeptDay;
 use crate::inbox::{Item, Stream};
 use crate::mail::Mail;
 use crate::outbox::Kept;
+use crate::planted::{self, Bug};
 use crate::presence::PresenceKey;
 use crate::record::{Owner, Record};
 use crate::request::At;
@@ -193,7 +194,13 @@ fn parts(state: State) -> impl Iterator<Item = Part> + Send + 'static {
         .chain(pseudonym_secret.map(Part::PseudonymSecret))
         .chain(claims.resting.into_iter().map(|(seat, until)| Part::Rest(seat, until)))
         .chain(waitlist.waits.into_iter().map(|(_, wait)| Part::Wait(wait)))
-        .chain(inbox.items.into_iter().map(|((stream, position), item)| Part::Item(stream, position, item)))
+        .chain(
+            inbox
+                .items
+                .into_iter()
+                .filter(|_| !planted::has(Bug::InboxNotInSnapshot))
+                .map(|((stream, position), item)| Part::Item(stream, position, item)),
+        )
         .chain(inbox.let_go.into_iter().map(|(stream, position)| Part::LetGo(stream, position)))
         .chain(inbox.blocks.into_iter().map(|(user, blocked)| Part::Blocks(user, blocked)))
         .chain(reaches.into_iter().map(|(user, reach)| Part::Reach(user, reach)))
@@ -201,7 +208,7 @@ fn parts(state: State) -> impl Iterator<Item = Part> + Send + 'static {
         .chain(trail_let_go.map(Part::TrailLetGo))
         .chain(mails.all.into_iter().map(|(user, mail)| Part::Mail(user, mail)))
         .chain(webhooks.into_iter().map(|(id, webhook)| Part::Webhook(id, webhook)))
-        .chain(records.into_kept().map(record))
+        .chain(records.into_kept().filter(|_| !planted::has(Bug::RecordsNotInSnapshot)).map(record))
         .chain(recorded.map(Part::Projected))
         .chain(kept.map(|(index, kept)| Part::Told(index, kept)))
         .chain([Part::End])

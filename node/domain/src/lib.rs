@@ -56,4 +56,5 @@ pub mod census;
 pub mod tally;
 pub mod query;
 pub mod invariants;
+pub mod planted;
 pub mod format;

@@ -8,6 +8,7 @@ use crate::effects::Effects;
 use crate::event::Change;
 use crate::id::{ClaimId, PolicyId, SeatId, UserId, WaitId};
 use crate::inbox::ItemKind;
+use crate::planted::{self, Bug};
 use crate::state::State;
 use crate::strike::StrikeCause;
 use crate::time::{Interval, Timestamp};
@@ -199,6 +200,7 @@ impl State {
         let claim = self.claims.get(id).expect("a deadline leaves with its claim");
         let (holder, wait, seat) = (claim.holder, claim.wait, claim.seat);
         match claim.state {
+            ClaimState::Held { .. } if planted::has(Bug::HoldsNeverExpire) => {}
             ClaimState::Held { .. } => {
                 if let Some(wait) = wait {
                     self.offer_missed(wait, seat, WaitState::Expired, fx);
