@@ -14,8 +14,8 @@ profile="${CARREL_FIGURES_PROFILE:-release}"
 folder=$profile
 test "$folder" != dev || folder=debug
 binary="${CARREL_FIGURES_BINARY:-${CARGO_TARGET_DIR:-target}/$folder/carrel}"
-tables='domain rules damaged rush load speed failover once bits snapshot overload operator projection reports observe'
-tables="$tables chaos"
+tables='domain rules damaged rush load speed contention watchers failover once bits snapshot overload'
+tables="$tables operator projection reports observe chaos"
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 1' INT TERM
@@ -97,6 +97,11 @@ table() {
       carrel bookings --replicas 3 --clients 200 --rate 1000 --seconds 15
       carrel searches --replicas 3 --clients 1,50,200 --seconds 15
       carrel reads --replicas 3 --clients 1,50,200 --seconds 15
+      carrel pages --replicas 3 --clients 1,50,200 --seconds 15
+      carrel pages --replicas 3 --clients 1,50,200 --seconds 15 --freshness local
+      carrel mixed --replicas 3 --clients 1,50,200,1000 --seconds 15
+      carrel messages --replicas 3 --clients 1,50,200 --seconds 15
+      carrel check-ins --replicas 3 --clients 1,50,200 --seconds 15
       ;;
     speed)
       echo '# Beside etcd, and beside one Postgres'
@@ -109,6 +114,16 @@ table() {
         --clients "${CARREL_PEERS_CLIENTS:-1,50,200,1000}" --seconds "${CARREL_PEERS_SECONDS:-5}" \
         --repeats "${CARREL_PEERS_REPEATS:-3}"
       cat node/peers/fairness.md
+      ;;
+    contention)
+      echo '# Everybody at once for fifty seats of one slot'
+      header
+      carrel rush --replicas 3 --clients 50,200,1000 --seats 50
+      ;;
+    watchers)
+      echo '# A thousand live seat maps, and two thousand changes a second'
+      header
+      carrel watchers --streams 1000 --rate 2000 --seconds 15
       ;;
     failover)
       echo '# A leader is killed, or asked to end, while people book'
