@@ -69,6 +69,9 @@ fix: deps ## Writes: formatting, the lints that mend themselves, generated files
 figures: deps ## Every figure measured and kept in docs/reports/; TABLE=failover for one of them
 	sh node/benches/figures.sh $(TABLE)
 
+bench-peers: deps ## Bookings and searches beside etcd and one Postgres, by turns, into docs/reports/speed.md
+	sh node/benches/figures.sh speed
+
 dashboards: deps ## Three replicas under load and a failover, and every dashboard of it as a picture in docs/pictures/
 	CARREL_PICTURES=$(CURDIR)/docs/pictures cargo test --locked --package carrel-node --test observe every_panel
 
@@ -80,7 +83,7 @@ deps: ## What the machine needs besides this checkout: Rust, a C compiler, Postg
 	  echo "Installing Postgres, which the tests and carrel demo --postgres start for themselves."; \
 	  $$(test "$$(id -u)" = 0 || echo sudo) sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql'; }
 	@command -v go >/dev/null || { \
-	  echo "Installing Go, which builds Helm, and Kubernetes where there is none."; \
+	  echo "Installing Go, which builds Helm, etcd, and Kubernetes where there is none."; \
 	  $$(test "$$(id -u)" = 0 || echo sudo) sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends golang-go'; }
 	@command -v prometheus >/dev/null && command -v promtool >/dev/null || { \
 	  echo "Installing Prometheus, on which the tests try dashboards and alerts."; \

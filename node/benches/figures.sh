@@ -3,7 +3,7 @@
 # commands and what they printed. Each table runs by itself: figures.sh failover once. One that fails says so in its
 # report and stops none of the others.
 #
-# CARREL_FIGURES_PORT: the first of 91 ports for the clusters that are started.
+# CARREL_FIGURES_PORT: the first of 160 ports for the clusters that are started.
 # CARREL_FIGURES_BINARY: a carrel that is built already, of this commit.
 # CARREL_FIGURES_PROFILE: another profile of Cargo's than release, for tables that say what is used at most.
 set -u
@@ -14,7 +14,8 @@ profile="${CARREL_FIGURES_PROFILE:-release}"
 folder=$profile
 test "$folder" != dev || folder=debug
 binary="${CARREL_FIGURES_BINARY:-${CARGO_TARGET_DIR:-target}/$folder/carrel}"
-tables='domain curve rules damaged rush load failover once bits snapshot overload operator projection reports observe chaos'
+tables='domain curve rules damaged rush load speed contention watchers failover once bits snapshot overload'
+tables="$tables operator projection reports observe chaos"
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 1' INT TERM
@@ -29,7 +30,7 @@ fi
 measure() {
   kind=$1
   shift
-  said=$(echo "$*" | sed "s,$binary,carrel,g")
+  said=$(echo "$*" | sed "s,$binary,carrel,g; s,[^ ]*/\(carrel-peers\|etcd\)\(-[0-9]*\)\{0\,1\}\( \|$\),\1 ,g")
   echo "figures: $said" >&2
   printf '\n```\n%s\n```\n\n' "$said"
   test "$kind" = markdown || echo '```'
@@ -101,6 +102,33 @@ table() {
       carrel bookings --replicas 3 --clients 200 --rate 1000 --seconds 15
       carrel searches --replicas 3 --clients 1,50,200 --seconds 15
       carrel reads --replicas 3 --clients 1,50,200 --seconds 15
+      carrel pages --replicas 3 --clients 1,50,200 --seconds 15
+      carrel pages --replicas 3 --clients 1,50,200 --seconds 15 --freshness local
+      carrel mixed --replicas 3 --clients 1,50,200,1000 --seconds 15
+      carrel messages --replicas 3 --clients 1,50,200 --seconds 15
+      carrel check-ins --replicas 3 --clients 1,50,200 --seconds 15
+      ;;
+    speed)
+      echo '# Beside etcd, and beside one Postgres'
+      header
+      peers="${CARGO_TARGET_DIR:-target}/$folder/carrel-peers"
+      etcd=$(node/peers/etcd/build.sh) &&
+        cargo build --profile "$profile" --locked --workspace --bin carrel-peers >&2 ||
+        touch "$scratch/failed"
+      measure markdown "$peers" --carrel "$binary" --etcd "$etcd" --port "$((port + 100))" --reports "$reports" \
+        --clients "${CARREL_PEERS_CLIENTS:-1,50,200,1000}" --seconds "${CARREL_PEERS_SECONDS:-5}" \
+        --repeats "${CARREL_PEERS_REPEATS:-3}"
+      cat node/peers/fairness.md
+      ;;
+    contention)
+      echo '# Everybody at once for fifty seats of one slot'
+      header
+      carrel rush --replicas 3 --clients 50,200,1000 --seats 50
+      ;;
+    watchers)
+      echo '# A thousand live seat maps, and two thousand changes a second'
+      header
+      carrel watchers --streams 1000 --rate 2000 --seconds 15
       ;;
     failover)
       echo '# A leader is killed, or asked to end, while people book'

@@ -129,6 +129,11 @@ impl Wallet {
         Ok(self.current.clone())
     }
 
+    /// Of the account that it has now.
+    pub fn name(&self) -> &str {
+        &self.current.name
+    }
+
     /// All of them so far.
     pub fn accounts(&self) -> impl Iterator<Item = &Account> {
         self.retired.iter().chain([&self.current])

@@ -7,18 +7,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use carrel_membership::Replicas;
-use carrel_proto::client::{Client, ClientError, Options, new_request_id};
-use carrel_proto::v1;
-use clap::Args;
+use carrel_proto::client::{Client, ClientError, Options};
+use clap::{Args, ValueEnum};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use super::accounts::{Account, Wallet};
-use super::ground::Ground;
+use super::accounts::Wallet;
+use super::driving::{Driver, Span};
+use super::ground::{Ground, eight_branches};
 use super::machine::Machine;
 use super::metrics::{self, LogRate};
 use super::verdict::{Failures, is_taken};
@@ -48,8 +48,23 @@ pub const PATIENT: Options = Options {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Load {
     Bookings,
+    /// Sitting down at a seat that one has booked for now.
+    CheckIns,
     Searches,
+    Pages(Freshness),
     Reads,
+    /// One change to nine reads.
+    Mixed,
+    Messages,
+}
+
+/// How new the answer to a search must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Freshness {
+    /// With every change that was acknowledged before
+    Linearizable,
+    /// As the node that is asked has it, unless that is ten seconds old
+    Local,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -100,7 +115,8 @@ pub async fn run(
     let count = connections(clients);
     let report = match args.replicas {
         Some(replicas) => {
-            let own = OwnCluster { replicas, place: args.place.clone() };
+            let place = Place { catalogue: load.catalogue(), ..args.place.clone() };
+            let own = OwnCluster { replicas, place };
             stage::with_cluster(&own, async |stage| {
                 let connections = (0..count).map(|_| stage.connect(options)).collect::<anyhow::Result<Vec<_>>>()?;
                 measure_all(load, &args, &connections, stage.metrics(), machine, json).await
@@ -146,7 +162,14 @@ async fn measure_all(
     }
     let nodes = connections[0].endpoints().count();
     let bookings = rows.iter().map(|row: &Row| row.bookings).sum();
-    Ok(Report { load: load.name(), nodes, machine, rows, left: Left { accounts_made, accounts_left, bookings } })
+    Ok(Report {
+        load: load.name(),
+        writes: load.writes(),
+        nodes,
+        machine,
+        rows,
+        left: Left { accounts_made, accounts_left, bookings },
+    })
 }
 
 /// Of each of these people one client.
@@ -163,11 +186,12 @@ pub async fn measure(
     let warm_up = length.mul_f64(WARM_UP_SHARE);
     let every = pace.rate.map(|rate| Duration::from_secs_f64(clients as f64 / f64::from(rate)));
     let start = Arc::new(Barrier::new(clients + 1));
+    let names: Arc<Vec<String>> = Arc::new(wallets.iter().map(|wallet| wallet.name().to_owned()).collect());
     let mut tasks = JoinSet::new();
     for (number, wallet) in wallets.into_iter().enumerate() {
-        let (ground, start) = (ground.clone(), start.clone());
+        let (ground, start, names) = (ground.clone(), start.clone(), names.clone());
         tasks.spawn(async move {
-            let mut driver = Driver { wallet, ground, number };
+            let mut driver = Driver { wallet, ground, number, names, held: None };
             start.wait().await;
             let now = Instant::now();
             // Those with a timetable do not all come at once.
@@ -205,11 +229,32 @@ pub async fn measure(
 }
 
 impl Load {
+    /// What a cluster of the bench's own has for it, instead of the sample campus.
+    fn catalogue(self) -> Option<String> {
+        match self {
+            Self::Bookings | Self::Searches | Self::Reads => None,
+            Self::CheckIns | Self::Pages(_) | Self::Mixed | Self::Messages => Some(eight_branches()),
+        }
+    }
+
+    /// Answers to it are changes.
+    fn writes(self) -> bool {
+        match self {
+            Self::Bookings | Self::CheckIns | Self::Mixed | Self::Messages => true,
+            Self::Searches | Self::Pages(_) | Self::Reads => false,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Bookings => "bookings",
+            Self::CheckIns => "check-ins",
             Self::Searches => "searches",
+            Self::Pages(Freshness::Linearizable) => "pages",
+            Self::Pages(Freshness::Local) => "pages, local",
             Self::Reads => "reads",
+            Self::Mixed => "mixed",
+            Self::Messages => "messages",
         }
     }
 }
@@ -218,6 +263,8 @@ impl Load {
 #[derive(Debug, Serialize)]
 struct Report {
     load: &'static str,
+    #[serde(skip)]
+    writes: bool,
     nodes: usize,
     machine: Machine,
     rows: Vec<Row>,
@@ -283,7 +330,7 @@ impl Report {
         if json {
             return print_json(self);
         }
-        let writes = self.load == Load::Bookings.name();
+        let writes = self.writes;
         let knows_syncs = self.rows.iter().any(|row| !row.log.is_empty());
         let knows_entries = self.rows.iter().flat_map(|row| &row.log).any(|log| log.entries_per_sync.is_some());
         let columns = [
@@ -351,16 +398,16 @@ impl Left {
     }
 }
 
-struct Tally {
+pub struct Tally {
     latencies_us: Histogram<u64>,
-    writes: u64,
-    bookings: u64,
+    pub writes: u64,
+    pub bookings: u64,
     taken: u64,
-    failed: Failures,
+    pub failed: Failures,
 }
 
 impl Tally {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let latencies_us = Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("the bounds are in order");
         Self { latencies_us, writes: 0, bookings: 0, taken: 0, failed: Failures::default() }
     }
@@ -373,7 +420,7 @@ impl Tally {
         self.failed.add(&other.failed);
     }
 
-    fn note<T>(&mut self, due: Instant, answer: &Result<T, ClientError>) {
+    pub fn note<T>(&mut self, due: Instant, answer: &Result<T, ClientError>) {
         match answer {
             Ok(_) => self.latencies_us.saturating_record(due.elapsed().as_micros() as u64),
             Err(error) if is_taken(error) => self.taken += 1,
@@ -381,105 +428,3 @@ impl Tally {
         }
     }
 }
-
-#[derive(Clone, Copy)]
-struct Span {
-    measure_from: Instant,
-    until: Instant,
-}
-
-struct Driver {
-    wallet: Wallet,
-    ground: Arc<Ground>,
-    number: usize,
-}
-
-impl Driver {
-    async fn drive(
-        &mut self,
-        load: Load,
-        span: Span,
-        mut timetable: Option<(Instant, Duration)>,
-    ) -> anyhow::Result<Tally> {
-        let mut tally = Tally::new();
-        let mut unmeasured = Tally::new();
-        let mut round = 0;
-        loop {
-            let account = match load {
-                // A booking and its cancellation.
-                Load::Bookings => self.wallet.account(2).await?,
-                Load::Searches | Load::Reads => self.wallet.account(0).await?,
-            };
-            let due = match &mut timetable {
-                None => Instant::now(),
-                Some((next, every)) => {
-                    let due = *next;
-                    *next += *every;
-                    tokio::time::sleep_until(due.into()).await;
-                    due
-                }
-            };
-            if due.max(Instant::now()) >= span.until {
-                break;
-            }
-            let tally = if due < span.measure_from { &mut unmeasured } else { &mut tally };
-            match load {
-                Load::Bookings => self.book(&account, round, due, tally).await,
-                Load::Searches => self.search(&account, round, due, tally).await,
-                Load::Reads => Self::read(&account, due, tally).await,
-            }
-            if tally.failed.count() > FAILURES_MAX {
-                bail!("client {} gave up: failed calls {}", self.number, tally.failed.text());
-            }
-            round += 1;
-        }
-        // What fails while it warms up fails all the same.
-        tally.failed.add(&unmeasured.failed);
-        tally.bookings += unmeasured.bookings;
-        Ok(tally)
-    }
-
-    async fn book(&self, account: &Account, round: usize, due: Instant, tally: &mut Tally) {
-        let (seat, interval) = self.ground.place(self.number, round);
-        let request = v1::CreateReservationRequest {
-            request_id: new_request_id(),
-            seat,
-            interval: Some(interval),
-            ..Default::default()
-        };
-        let answer = account.client.create_reservation(request).await;
-        tally.note(due, &answer);
-        let Some(reservation) = answer.ok().and_then(|answer| answer.reservation) else { return };
-        tally.writes += 1;
-        tally.bookings += 1;
-        let request =
-            v1::CancelReservationRequest { request_id: new_request_id(), name: reservation.name, ..Default::default() };
-        match account.client.cancel_reservation(request).await {
-            Ok(_) => tally.writes += 1,
-            Err(error) => tally.failed.note(&error),
-        }
-    }
-
-    async fn search(&self, account: &Account, round: usize, due: Instant, tally: &mut Tally) {
-        let pick = self.number.wrapping_mul(31).wrapping_add(round);
-        let request = v1::SearchSeatsRequest {
-            branch: self.ground.branches[pick % self.ground.branches.len()].clone(),
-            amenities: if pick.is_multiple_of(2) { vec!["power".to_owned()] } else { Vec::new() },
-            interval: Some(self.ground.interval(pick, 2)),
-            available_only: true,
-            page_size: 20,
-            ..v1::SearchSeatsRequest::default()
-        };
-        let answer = account.client.search_seats(request).await;
-        tally.note(due, &answer);
-    }
-
-    async fn read(account: &Account, due: Instant, tally: &mut Tally) {
-        let answer = account.client.list_reservations(v1::ListReservationsRequest::default()).await;
-        tally.note(due, &answer);
-    }
-}
-
-/// A client to whom this happens measures nothing any more; a cluster that refuses in microseconds would be asked
-/// millions of times.
-const FAILURES_MAX: u64 = 1_000;

@@ -4,6 +4,7 @@
 //! together. Tables are Markdown, so that a report is what was printed.
 
 mod accounts;
+mod driving;
 mod failover;
 mod ground;
 mod instrumentation;
@@ -13,8 +14,10 @@ mod metrics;
 mod once;
 mod paired;
 mod record;
+mod rush;
 mod stage;
 mod verdict;
+mod watchers;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -31,8 +34,8 @@ use crate::demo::replica_count;
 
 /// Measure what a cluster does, and count whether it is right
 ///
-/// Bookings, searches and reads ask the cluster of --endpoints, or one of their own with --replicas. Failover and once
-/// kill replicas and therefore always start a cluster of their own.
+/// Loads and the rush ask the cluster of --endpoints, or one of their own with --replicas. Failover and once kill
+/// replicas and therefore always start a cluster of their own.
 #[derive(Args, Clone, Debug)]
 #[command(arg_required_else_help = true)]
 pub struct BenchArgs {
@@ -47,10 +50,30 @@ enum Subject {
     /// The figures are of the bookings alone, the cancellations are load on top. Accounts are made for it and deleted
     /// again; the cancelled reservations stay in the history of the cluster.
     Bookings(load::LoadArgs),
+    /// Book the half hour that is running, sit down, and leave
+    ///
+    /// The figures are of the check-ins alone. Each client needs a seat of its own.
+    CheckIns(load::LoadArgs),
     /// Seats of a branch that are free for an hour, linearizable
     Searches(load::LoadArgs),
+    /// A page of 49 seats with power that are free for an hour, of branches of 300 where the cluster is the bench's own
+    Pages {
+        #[command(flatten)]
+        load: load::LoadArgs,
+        /// How new the answers must be
+        #[arg(long, value_enum, default_value = "linearizable")]
+        freshness: load::Freshness,
+    },
     /// One's own reservations, linearizable
     Reads(load::LoadArgs),
+    /// A day as it is: of twenty requests one booking and its cancellation, the others pages of seats and reservations
+    Mixed(load::LoadArgs),
+    /// Messages from each to each
+    Messages(load::LoadArgs),
+    /// Everybody at once for the seats of one slot: how long until everyone has an answer
+    Rush(rush::RushArgs),
+    /// Many watch seat maps while seats change: how long until they see it
+    Watchers(watchers::WatchersArgs),
     /// How long nobody can book when the leader is killed, and when it is asked to end
     Failover(failover::FailoverArgs),
     /// Commands sent several times through several nodes while leaders change: each has its effect once
@@ -89,6 +112,10 @@ struct Place {
     #[arg(long)]
     postgres: bool,
 
+    /// What is to be booked there, instead of the sample campus.
+    #[arg(skip)]
+    catalogue: Option<String>,
+
     /// Its data lies in a new directory below this one, on the disk that is measured
     #[arg(long, value_name = "DIR", default_value = ".carrel")]
     dir: PathBuf,
@@ -107,8 +134,14 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     match args.subject {
         Subject::Bookings(args) => load::run(load::Load::Bookings, args, connect, json).await,
+        Subject::CheckIns(args) => load::run(load::Load::CheckIns, args, connect, json).await,
         Subject::Searches(args) => load::run(load::Load::Searches, args, connect, json).await,
+        Subject::Pages { load, freshness } => load::run(load::Load::Pages(freshness), load, connect, json).await,
         Subject::Reads(args) => load::run(load::Load::Reads, args, connect, json).await,
+        Subject::Mixed(args) => load::run(load::Load::Mixed, args, connect, json).await,
+        Subject::Messages(args) => load::run(load::Load::Messages, args, connect, json).await,
+        Subject::Rush(args) => rush::run(args, connect, json).await,
+        Subject::Watchers(args) => watchers::run(args, json).await,
         Subject::Failover(args) => failover::run(args, json).await,
         Subject::Once(args) => once::run(args, json).await,
         Subject::Record(args) => record::run(args, json).await,

@@ -1,6 +1,7 @@
 //! A cluster of the bench's own: a demo in a process of its own, whose replicas are killed, asked to end and started
 //! again from here.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -65,11 +66,21 @@ impl Stage {
         let unique = uuid::Uuid::new_v4().simple().to_string();
         let dir = place.dir.join(format!("bench-{}", &unique[..12]));
         let program = std::env::current_exe().context("cannot find this program to start a cluster with")?;
+        let catalogue = match &place.catalogue {
+            Some(text) => {
+                std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+                let file = dir.join("catalogue.yaml");
+                std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+                Some(file)
+            }
+            None => None,
+        };
         let mut demo = Command::new(program)
             .args(["demo", "--output", "json", "--no-restart", "--replicas", &replicas.to_string()])
             .args(["--port", &place.port.to_string(), "--exit-with-parent", &std::process::id().to_string(), "--dir"])
             .arg(&dir)
             .args(place.postgres.then_some("--postgres"))
+            .args(catalogue.iter().flat_map(|file| [OsStr::new("--catalog"), file.as_os_str()]))
             .envs(place.environment.iter().map(|(name, value)| (*name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
