@@ -8,7 +8,7 @@ export CARGO_INCREMENTAL ?= 0
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos build page pictures verify fix deps figures dashboards images load e2e fuzz nightly
+.PHONY: help run test chaos sim mutants build page pictures verify fix deps figures dashboards images load e2e fuzz nightly
 
 help: ## This list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -22,6 +22,14 @@ test: deps ## Every test: real processes, a real Postgres (DATABASE_URL names on
 
 chaos: deps ## Ten minutes of faults on real processes, kept in docs/reports/chaos.md; CARREL_CHAOS_SEED=n repeats a run
 	sh node/benches/figures.sh chaos
+
+sim: deps ## Seeds in virtual time, kept in docs/reports/simulation.md; SEEDS=0..20000, or any others
+	cargo run --profile simulation --locked --package carrel-simulation -- \
+	  --seeds $(or $(SEEDS),0..20000) --report docs/reports/simulation.md
+
+mutants: deps ## Which planted bugs the simulation finds, and after how many seeds: docs/reports/mutants.md
+	cargo run --profile simulation --locked --package carrel-simulation --features planted-bugs -- \
+	  --mutants --report docs/reports/mutants.md
 
 build: deps ## The programs: carrel and carrel-operator, in target/release
 	cargo build --release --locked
@@ -44,7 +52,7 @@ e2e: deps ## Stories on a real Kubernetes: KUBECONFIG, else kind, else localkube
 fuzz: deps ## Every decoder by libFuzzer, a minute each; SECONDS_EACH=600 for longer, what is found is kept
 	node/fuzz/fuzz.sh $(TARGETS)
 
-nightly: e2e chaos fuzz ## What a landing has no time for: every story, ten minutes of faults, every decoder
+nightly: e2e chaos fuzz sim ## What a landing has no time for: stories, ten minutes of faults, decoders, 20,000 seeds
 
 verify: deps ## Reads only: formatting, lints, structure, generated files
 	cargo fmt --all --check

@@ -14,7 +14,7 @@ profile="${CARREL_FIGURES_PROFILE:-release}"
 folder=$profile
 test "$folder" != dev || folder=debug
 binary="${CARREL_FIGURES_BINARY:-${CARGO_TARGET_DIR:-target}/$folder/carrel}"
-tables='domain rules damaged rush load speed contention watchers failover once bits snapshot overload'
+tables='domain curve rules damaged rush load speed contention watchers failover once bits snapshot overload'
 tables="$tables operator projection reports observe chaos"
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
@@ -67,7 +67,12 @@ table() {
     domain)
       echo '# One booking in the pure core'
       header
-      measure text cargo bench --locked --package carrel-domain
+      measure text cargo bench --locked --package carrel-domain --bench apply
+      ;;
+    curve)
+      echo '# What things cost as a library grows'
+      header
+      measure markdown cargo bench --locked --package carrel-domain --bench curve
       ;;
     rules)
       echo '# The rules beside a naive reading of them'

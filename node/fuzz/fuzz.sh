@@ -1,5 +1,5 @@
 #!/bin/sh
-# Every decoder, led by what its bytes reach in the code: so many seconds each (SECONDS, 60), with libFuzzer on the stable
+# Every decoder, led by what its bytes reach in the code: so many seconds each (SECONDS_EACH, 60), with libFuzzer on the stable
 # compiler. What reached something new is added to __fuzz__/*/corpus, what failed to __fuzz__/*/crashes; `cargo test` tries
 # both. Names of targets as arguments; none: all.
 set -eu
@@ -10,6 +10,6 @@ targets=${*:-calls::calls entries::requests entries::answers entries::states dis
 for target in $targets; do
   echo "== $target"
   # Instrumented builds are others than those of the tests, and keep a folder of their own.
-  cargo bolero test --sanitizer NONE --engine libfuzzer --profile release --target-dir "${CARGO_TARGET_DIR:-target}/fuzz" \
-    --package carrel-fuzz --max-input-length 4096 --time "${seconds}s" "$target"
+  cargo bolero test --sanitizer NONE --engine libfuzzer --target-dir "${CARGO_TARGET_DIR:-target}/fuzz" \
+    --package carrel-fuzz --max-input-length 4096 -T "${seconds}s" "$target"
 done

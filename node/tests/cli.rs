@@ -52,11 +52,30 @@ fn wrong_usage_is_exit_code_2() {
         &["borrow", "a-book"],
         &["login", "amy"],
         &["branches", "--endpoints", "127.0.0.1:7400"],
+        &["users", "delete", "amy"],
+        &["check-in", "abc"],
     ] {
         let run = carrel(home.path(), NOBODY, args).stdin(Stdio::null()).output().expect("it runs");
         assert_eq!(run.status.code(), Some(2), "{args:?}: {}", stderr(&run));
         assert!(run.stdout.is_empty());
     }
+}
+
+#[test]
+fn a_usage_is_of_what_was_typed_and_not_of_the_environment() {
+    let home = TempDir::new().expect("a directory");
+    let args = ["seats", "close", "--seat", "main/a", "--from", "10:00", "--to", "12:00", "--reason", "lamp"];
+    let run = carrel(home.path(), NOBODY, &args).output().expect("it runs");
+    assert_eq!(run.status.code(), Some(2));
+    assert!(stderr(&run).contains("maintenance|closure") && !stderr(&run).contains("--endpoints"), "{}", stderr(&run));
+}
+
+#[test]
+fn nobody_who_answers_is_told_apart_from_nobody_who_leads() {
+    let home = TempDir::new().expect("a directory");
+    let run = carrel(home.path(), NOBODY, &["top", "--metrics", "http://127.86.75.30:1/metrics"]).output();
+    let text = String::from_utf8_lossy(&run.expect("it runs").stdout).into_owned();
+    assert!(text.contains("nobody answers at 127.86.75.30:1") && text.contains("CARREL_METRICS"), "{text}");
 }
 
 #[test]
@@ -105,6 +124,13 @@ fn a_taken_seat_is_exit_code_1_with_alternatives() {
     );
     let run = cluster.run(home.path(), &args).output().expect("it runs");
     let text = stderr(&run);
+    let reserve = |from: &str, to: &str| {
+        let args = ["reserve", "main/backwards", "--from", from, "--to", to];
+        cluster.run(home.path(), &args).output().expect("it runs")
+    };
+    let backwards = reserve("2027-03-01T12:00:00Z", "2027-03-01T10:00:00Z");
+    assert_eq!(backwards.status.code(), Some(2), "{}", stderr(&backwards));
+    assert!(stderr(&backwards).contains("2027-03-01 13:00 CET"), "on the clock of the branch: {}", stderr(&backwards));
     assert!(text.starts_with("error: the seat is taken (SEAT_TAKEN)\n"), "no colour in a pipe: {text}");
     assert!(text.contains("carrel waitlist join --seat main/taken --from 2027-03-01T10:00:00Z"), "{text}");
 }
@@ -333,6 +359,10 @@ impl ReservationService for Service {
             let free = v1::Seat { name: "branches/main/seats/free".into(), ..Default::default() };
             let free = v1::Alternatives { seats: vec![free], ..Default::default() };
             return Err(refused(Code::FailedPrecondition, "SEAT_TAKEN", "the seat is taken", Some(free)));
+        }
+        if seat.ends_with("/backwards") {
+            let message = "interval: it ends at or before its start: 2027-03-01T12:00:00Z";
+            return Err(refused(Code::InvalidArgument, "INTERVAL_INVALID", message, None));
         }
         let reservation = v1::Reservation { name: "reservations/1".into(), seat, ..Default::default() };
         Ok(Response::new(v1::CreateReservationResponse { reservation: Some(reservation), commit: None }))

@@ -12,7 +12,7 @@ fn root() -> PathBuf {
 }
 
 /// Crate, its folder, and what of its own workspace it may use: nothing points the other way.
-const DIRECTION: [(&str, &str, &[&str]); 10] = [
+const DIRECTION: [(&str, &str, &[&str]); 11] = [
     ("carrel-proto", "proto", &[]),
     ("carrel-domain", "node/domain", &[]),
     ("carrel-membership", "operator/membership", &[]),
@@ -20,6 +20,7 @@ const DIRECTION: [(&str, &str, &[&str]); 10] = [
     ("carrel-steward", "operator/steward", &["carrel-membership", "carrel-proto"]),
     ("carrel-node", "node", &["carrel-domain", "carrel-membership", "carrel-proto", "carrel-steward"]),
     ("carrel-fuzz", "node/fuzz", &[]),
+    ("carrel-simulation", "node/simulation", &["carrel-domain", "carrel-history", "carrel-membership", "carrel-node"]),
     ("carrel-peers", "node/peers", &["carrel-proto"]),
     ("carrel-operator", "operator", &["carrel-membership", "carrel-proto", "carrel-steward"]),
     ("carrel-e2e", "e2e", &["carrel-history", "carrel-operator", "carrel-proto"]),
@@ -31,7 +32,7 @@ const IMPURE: [&str; 11] =
 
 /// A library, and the only folders whose sources may name it.
 const HOMES: [(&str, &[&str]); 6] = [
-    ("openraft", &["node/src/raft"]),
+    ("openraft", &["node/src/raft", "node/simulation/src"]),
     ("sqlx", &["node/src/projection"]),
     ("object_store", &["node/src/cli/backup/bucket.rs"]),
     ("rustls", &["node/src/tls"]),

@@ -297,6 +297,8 @@ impl State {
         self.accounts.sessions.insert(token, Session { user, expires_at, ended: false });
         self.deadlines.insert((expires_at, Due::Session(token)));
         let account = self.accounts.user_mut(user).expect("looked up by the caller");
+        // Most people have one.
+        account.sessions.reserve_exact(1);
         account.sessions.push(token);
         if account.sessions.len() > SESSIONS_PER_USER_MAX {
             let oldest = account.sessions[0];

@@ -4,9 +4,9 @@
 //! relational record, where one is kept. Nothing in here has a name: of somebody whose account is gone a number is left
 //! that is nobody's any more, and what staff had noted of them goes with them.
 
-use std::sync::Arc;
+use std::ops::Range;
 
-use imbl::{OrdMap, Vector};
+use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
 use crate::account::Role;
@@ -14,13 +14,14 @@ use crate::claim::{Claim, ClaimState};
 use crate::event::{Actor, Change, Event, Reason, UserRow};
 use crate::id::{ClaimId, Position, SeatId, UserId, WaitId, WebhookId};
 use crate::request::At;
+use crate::scroll::Scroll;
 use crate::strike::StrikeCause;
 use crate::text::Title;
 use crate::time::{DAY_US, Interval, Timestamp};
 use crate::waitlist::WaitState;
 use crate::webhook::WebhookChange;
 
-/// Some thirty megabytes: a week of a large campus, a term of a small one.
+/// Some ten megabytes: a week of a large campus, a term of a small one.
 pub const ENTRIES_KEPT_MAX: usize = 100_000;
 /// As long as items are kept.
 const KEPT_US: i64 = crate::inbox::KEPT_DAYS * DAY_US;
@@ -106,10 +107,8 @@ impl Entry {
 /// The newest changes, in order, and for each person those that concern them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Trail {
-    /// The place of the oldest.
-    first: u64,
     /// Each with the place of the one before it of the same person, which may be gone.
-    entries: Vector<(Arc<Entry>, Option<u64>)>,
+    entries: Scroll<(Entry, Option<u64>)>,
     newest: OrdMap<UserId, u64>,
     /// The newest that is gone: whoever follows the changes and was told less has missed something.
     let_go: Position,
@@ -125,69 +124,66 @@ impl Trail {
             let Some((subject, what)) = told(&event.change) else { continue };
             let note = event.cause.note.clone().filter(|_| what != What::AccountDeleted);
             let (actor, reason) = (event.cause.actor, event.cause.reason);
-            self.push(Arc::new(Entry { at, ordinal, actor, reason, note, subject, what }));
+            self.push(Entry { at, ordinal, actor, reason, note, subject, what });
             ordinal += 1;
         }
         for _ in 0..LET_GO_PER_ENTRY {
-            let Some((oldest, _)) = self.entries.front() else { return };
-            if at.time < oldest.at.time.plus_us(KEPT_US) {
+            let Some(oldest) = self.entries.begin::<At>(self.entries.places().start) else { return };
+            if at.time < oldest.time.plus_us(KEPT_US) {
                 return;
             }
             self.pop();
         }
     }
 
-    pub fn push(&mut self, entry: Arc<Entry>) {
-        let place = self.first + self.entries.len() as u64;
+    pub fn push(&mut self, entry: Entry) {
+        let place = self.entries.places().end;
         let previous = match (entry.subject, &entry.what) {
             // Nobody asks for them by name any more.
             (Some(user), What::AccountDeleted) => self.newest.remove(&user),
             (Some(user), _) => self.newest.insert(user, place),
             (None, _) => None,
         };
-        self.entries.push_back((entry, previous));
+        self.entries.push(&(entry, previous));
         if self.entries.len() > ENTRIES_KEPT_MAX {
             self.pop();
         }
     }
 
     fn pop(&mut self) {
-        if let Some((oldest, _)) = self.entries.pop_front() {
+        let place = self.entries.places().start;
+        if let Some((oldest, _)) = self.entries.pop() {
             self.let_go = oldest.position();
             if let Some(user) = oldest.subject
-                && self.newest.get(&user) == Some(&self.first)
+                && self.newest.get(&user) == Some(&place)
             {
                 self.newest.remove(&user);
             }
-            self.first += 1;
         }
     }
 
-    fn get(&self, place: u64) -> Option<&(Arc<Entry>, Option<u64>)> {
-        self.entries.get(usize::try_from(place.checked_sub(self.first)?).ok()?)
-    }
-
     /// Of one person, newest first.
-    pub fn of(&self, user: UserId) -> impl Iterator<Item = &Arc<Entry>> {
+    pub fn of(&self, user: UserId) -> impl Iterator<Item = Entry> {
         let mut next = self.newest.get(&user).copied();
         std::iter::from_fn(move || {
-            let (entry, previous) = self.get(next?)?;
-            next = *previous;
+            let (entry, previous) = self.entries.get(next?)?;
+            next = previous;
             Some(entry)
         })
     }
 
     /// All of them, newest first.
-    pub fn all(&self) -> impl Iterator<Item = &Arc<Entry>> {
+    pub fn all(&self) -> impl Iterator<Item = Entry> {
         self.entries.iter().rev().map(|(entry, _)| entry)
     }
 
     /// After a position, oldest first.
-    pub fn after(&self, position: Position) -> impl Iterator<Item = &Arc<Entry>> {
-        let (mut first, mut last) = (0, self.entries.len());
+    pub fn after(&self, position: Position) -> impl Iterator<Item = Entry> {
+        let Range { start: mut first, end: mut last } = self.entries.places();
         while first < last {
             let middle = first + (last - first) / 2;
-            if self.entries.get(middle).is_some_and(|(entry, _)| entry.position() <= position) {
+            let begins: Option<(At, u32)> = self.entries.begin(middle);
+            if begins.is_some_and(|(at, ordinal)| Position { index: at.index, ordinal } <= position) {
                 first = middle + 1;
             } else {
                 last = middle;
@@ -204,17 +200,18 @@ impl Trail {
         self.let_go = position;
     }
 
-    pub fn into_entries(self) -> impl Iterator<Item = Arc<Entry>> {
-        self.entries.into_iter().map(|(entry, _)| entry)
+    pub fn into_entries(self) -> impl Iterator<Item = Entry> {
+        self.entries.into_things().map(|(entry, _)| entry)
     }
 
     fn forget_notes_of(&mut self, user: UserId) {
         let mut next = self.newest.get(&user).copied();
-        while let Some(place) = next.and_then(|place| usize::try_from(place.checked_sub(self.first)?).ok()) {
-            let Some((entry, previous)) = self.entries.get_mut(place) else { return };
-            next = *previous;
-            if entry.note.is_some() {
-                Arc::make_mut(entry).note = None;
+        while let Some(place) = next
+            && let Some((mut entry, previous)) = self.entries.get(place)
+        {
+            next = previous;
+            if entry.note.take().is_some() {
+                self.entries.replace(place, &(entry, previous));
             }
         }
     }

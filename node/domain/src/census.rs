@@ -41,6 +41,7 @@ pub struct Kept {
     pub waits: usize,
     pub items: usize,
     pub records: usize,
+    /// That stand in line; of the bookings of a seat the next.
     pub deadlines: usize,
     /// What the relational record does not have yet.
     pub outbox: u64,
@@ -51,7 +52,7 @@ impl State {
     pub fn kept(&self) -> Kept {
         Kept {
             sessions: self.accounts.sessions.len(),
-            claims: self.claims.all.len(),
+            claims: self.claims.len(),
             waits: self.waitlist.waits.len(),
             items: self.inbox.items.len(),
             records: self.records.kept,
@@ -89,11 +90,38 @@ impl State {
             accounts: self.accounts.users.iter().flatten().count(),
             sessions: self.accounts.sessions.len(),
             claims: self.claims.count(),
-            live_claims: self.claims.all.iter().filter(|claim| claim.state.is_blocking()).count(),
+            live_claims: self.claims.iter().filter(|claim| claim.state.is_blocking()).count(),
             claims_let_go: self.history.count,
             waits: self.waitlist.waits.values().filter(|wait| wait.state == WaitState::Waiting).count(),
             items: self.inbox.items.len(),
             records: self.records.kept,
+        }
+    }
+
+    /// Lets go of one table after the other, for whoever measures what each of them takes.
+    pub fn take_apart(self, mut gone: impl FnMut(&'static str)) {
+        let Self { catalog, calendar, accounts, claims, waitlist, inbox, records, deadlines, outbox, .. } = self;
+        let (reaches, feeds, trail, mails, webhooks) =
+            (self.reaches, self.feeds, self.trail, self.mails, self.webhooks);
+        macro_rules! let_go {
+            ($($what:literal: $table:expr,)*) => { $({ drop($table); gone($what); })* };
+        }
+        let_go! {
+            "claims": claims.all,
+            "books of seats": claims.books,
+            "deadlines": deadlines,
+            "places of records": (records.by_user, records.anonymous),
+            "records": records.queue,
+            "people": accounts.users,
+            "names": accounts.names,
+            "sessions": accounts.sessions,
+            "audiences": (reaches, feeds),
+            "audit": trail,
+            "inbox": inbox,
+            "waits": waitlist,
+            "outbox": outbox,
+            "catalogue": (catalog, calendar),
+            "rest": (claims.resting, mails, webhooks),
         }
     }
 }

@@ -80,7 +80,7 @@ impl State {
         if interval != claim.interval {
             let state = claim.state;
             let way = if claim.exempt && holder != by { Way::ExemptExtension } else { Way::Extension };
-            self.may_become(claim, holder, claim.seat, interval, way, fx)?;
+            self.may_become(&claim, holder, claim.seat, interval, way, fx)?;
             let (seat, policy) = (claim.seat, self.policy_of(claim.seat));
             self.relocate(id, Relocation { seat, interval, state, policy }, fx);
         }
@@ -113,7 +113,7 @@ impl State {
                 return Err(Refusal::TooLateToChange { minutes });
             }
             let way = if claim.exempt && holder != by { Way::Exempt } else { Way::Ahead };
-            self.may_become(claim, holder, seat, interval, way, fx)?;
+            self.may_become(&claim, holder, seat, interval, way, fx)?;
             let policy = self.policy_of(seat);
             let deadline = check_in_deadline(interval, fx.now(), self.catalog.policy(policy).grace_minutes);
             let state = ClaimState::Confirmed { deadline };

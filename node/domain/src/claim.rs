@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::{Live, Role};
 use crate::id::{ClaimId, PolicyId, SeatId, UserId, WaitId};
+use crate::packed::Packed;
 use crate::refusal::Refusal;
 use crate::state::State;
 use crate::table::Table;
@@ -98,7 +99,39 @@ pub enum StateName {
     Completed,
 }
 
+impl StateName {
+    /// The state of that name, with this deadline if it has one, and without a reporter.
+    pub(crate) const fn with(self, deadline: Timestamp) -> ClaimState {
+        match self {
+            Self::Held => ClaimState::Held { deadline },
+            Self::Confirmed => ClaimState::Confirmed { deadline },
+            Self::CheckedIn => ClaimState::CheckedIn,
+            Self::Away => ClaimState::Away { deadline, reported_by: None },
+            Self::Expired => ClaimState::Expired,
+            Self::Cancelled => ClaimState::Cancelled,
+            Self::Displaced => ClaimState::Displaced,
+            Self::NoShow => ClaimState::NoShow,
+            Self::Released => ClaimState::Released,
+            Self::Completed => ClaimState::Completed,
+        }
+    }
+}
+
 impl ClaimState {
+    /// The one that goes with it; `Claim::deadline` says when it changes by itself.
+    pub(crate) const fn own_deadline(self) -> Option<Timestamp> {
+        match self {
+            Self::Held { deadline } | Self::Confirmed { deadline } | Self::Away { deadline, .. } => Some(deadline),
+            Self::CheckedIn
+            | Self::Expired
+            | Self::Cancelled
+            | Self::Displaced
+            | Self::NoShow
+            | Self::Released
+            | Self::Completed => None,
+        }
+    }
+
     #[must_use]
     pub const fn name(self) -> StateName {
         match self {
@@ -148,6 +181,16 @@ impl Claim {
         }
     }
 
+    /// Whether its deadline lies within its own interval, and so before that of the next such claim on the seat.
+    pub(crate) const fn is_due_in_turn(&self) -> bool {
+        matches!(self.state, ClaimState::Confirmed { .. } | ClaimState::CheckedIn)
+    }
+
+    /// When the state changes by itself, if that may be before the claims of the seat that begin earlier have changed.
+    pub(crate) fn due_out_of_turn(&self) -> Option<Timestamp> {
+        if self.is_due_in_turn() { None } else { self.deadline() }
+    }
+
     /// From when on the deadline can be met: what an outage takes from this window is given back.
     #[must_use]
     pub(crate) fn window_opened_at(&self) -> Timestamp {
@@ -158,17 +201,23 @@ impl Claim {
     }
 }
 
-/// A seat's blocking claims by start. Invariant: disjoint.
-pub(crate) type Book = Arc<Vec<Live>>;
+/// A seat's blocking claims.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Book {
+    /// By start. Invariant: disjoint.
+    live: Vec<Live>,
+    /// The one of those that are due in turn that stands among the deadlines, for all of them.
+    next_due: Option<(Timestamp, ClaimId)>,
+}
 
 /// All claims. Invariant: ids are handed out one after the other; `all` has a place for each from `first` on, and those
 /// are empty whose claims were let go.
 #[derive(Clone, Debug)]
 pub(crate) struct Claims {
-    pub first: u64,
-    pub all: Table<Claim>,
+    first: u64,
+    pub all: Table<Packed>,
     /// By seat id.
-    pub books: Table<Book>,
+    pub books: Table<Arc<Book>>,
     /// Seats that somebody has just left, and until when they rest: the buffer after a stay that is over.
     pub resting: OrdMap<SeatId, Timestamp>,
 }
@@ -181,18 +230,58 @@ impl Default for Claims {
 }
 
 impl Claims {
-    pub fn get(&self, id: ClaimId) -> Option<&Claim> {
-        self.all.get(usize::try_from(id.0.checked_sub(self.first)?).ok()?)
+    pub fn get(&self, id: ClaimId) -> Option<Claim> {
+        self.all.get(self.place(id)?).map(|packed| packed.claim(id))
     }
 
-    pub fn get_mut(&mut self, id: ClaimId) -> Option<&mut Claim> {
-        self.all.get_mut(usize::try_from(id.0.checked_sub(self.first)?).ok()?)
+    /// In the place of what it was; if it is held no more, it is not held again.
+    pub fn set(&mut self, claim: &Claim) {
+        if let Some(place) = self.place(claim.id)
+            && let Some(packed) = self.all.get_mut(place)
+        {
+            *packed = Packed::of(claim);
+        }
+    }
+
+    /// The next one.
+    pub fn push(&mut self, claim: &Claim) {
+        assert_eq!(claim.id, self.next_id(), "ids are handed out one after the other");
+        self.all.push(Packed::of(claim));
+    }
+
+    /// As if so many had been there and let go.
+    pub fn skip(&mut self, count: usize) {
+        self.all.skip(count);
+    }
+
+    /// Before there are any.
+    pub fn begin_at(&mut self, first: u64) {
+        self.first = first;
+    }
+
+    /// All that are held.
+    pub fn iter(&self) -> impl Iterator<Item = Claim> {
+        self.from(ClaimId(self.first))
     }
 
     /// Those that are held, from this one on.
-    pub fn from(&self, id: ClaimId) -> impl Iterator<Item = &Claim> {
-        let place = id.0.saturating_sub(self.first);
-        self.all.iter_from(usize::try_from(place).unwrap_or(usize::MAX))
+    pub fn from(&self, id: ClaimId) -> impl Iterator<Item = Claim> {
+        let place = usize::try_from(id.0.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        self.all.iter_from(place).map(|(place, packed)| packed.claim(self.id(place)))
+    }
+
+    pub fn into_claims(self) -> impl Iterator<Item = Claim> {
+        let mut next = 0;
+        std::iter::from_fn(move || {
+            let (place, packed) = self.all.first_from(next)?;
+            next = place + 1;
+            Some(packed.claim(self.id(place)))
+        })
+    }
+
+    /// How many ids were handed out.
+    pub fn len(&self) -> usize {
+        self.all.len()
     }
 
     /// How many are held.
@@ -201,28 +290,65 @@ impl Claims {
     }
 
     pub fn let_go(&mut self, id: ClaimId) {
-        if let Some(place) = id.0.checked_sub(self.first).and_then(|place| usize::try_from(place).ok()) {
+        if let Some(place) = self.place(id) {
             self.all.take(place);
         }
+    }
+
+    fn place(&self, id: ClaimId) -> Option<usize> {
+        usize::try_from(id.0.checked_sub(self.first)?).ok()
+    }
+
+    fn id(&self, place: usize) -> ClaimId {
+        ClaimId(self.first + place as u64)
     }
 
     /// The oldest that is held; if there is none, the one that will be made next. Unlike `first` it does not depend on
     /// how this state came to be.
     pub fn oldest(&self) -> ClaimId {
-        self.all.first_from(0).map_or_else(|| self.next_id(), |(_, claim)| claim.id)
+        self.all.first_from(0).map_or_else(|| self.next_id(), |(place, _)| self.id(place))
     }
 
     pub fn next_id(&self) -> ClaimId {
-        ClaimId(self.first + self.all.len() as u64)
+        self.id(self.all.len())
     }
 
     pub fn book(&self, seat: SeatId) -> &[Live] {
-        self.books.get(seat.0 as usize).map_or(&[], |book| book.as_slice())
+        self.books.get(seat.0 as usize).map_or(&[], |book| book.live.as_slice())
+    }
+
+    /// What growing has left empty is given back.
+    pub fn shrink_books(&mut self) {
+        for seat in 0..self.books.len() {
+            if let Some(book) = self.books.get_mut(seat) {
+                Arc::make_mut(book).live.shrink_to_fit();
+            }
+        }
     }
 
     pub fn book_mut(&mut self, seat: SeatId) -> &mut Vec<Live> {
+        &mut self.whole_book_mut(seat).live
+    }
+
+    /// Of those on a seat that are due in turn, the one that is among the deadlines.
+    pub fn next_due(&self, seat: SeatId) -> Option<(Timestamp, ClaimId)> {
+        self.books.get(seat.0 as usize)?.next_due
+    }
+
+    pub fn set_next_due(&mut self, seat: SeatId, next: Option<(Timestamp, ClaimId)>) {
+        self.whole_book_mut(seat).next_due = next;
+    }
+
+    /// Those on a seat that are due in turn, from this one on: by start, and so by deadline.
+    pub fn due_in_turn(&self, seat: SeatId, from: Timestamp) -> impl Iterator<Item = Claim> {
+        let book = self.book(seat);
+        let live = &book[first_ending_after(book, from)..];
+        live.iter().filter_map(|live| self.get(live.claim)).filter(|claim| claim.is_due_in_turn())
+    }
+
+    fn whole_book_mut(&mut self, seat: SeatId) -> &mut Book {
         while self.books.len() <= seat.0 as usize {
-            self.books.push(Book::default());
+            self.books.push(Arc::default());
         }
         Arc::make_mut(self.books.get_mut(seat.0 as usize).expect("grown above"))
     }
@@ -249,6 +375,10 @@ pub(crate) fn enter(live: &mut Vec<Live>, entry: Live) {
         "two live claims overlap: {entry:?} and {:?}",
         live[index]
     );
+    // Doubling would leave a third of these lists empty, and there are as many of them as seats and people.
+    if live.len() == live.capacity() {
+        live.reserve_exact(2 + live.len() / 8);
+    }
     live.insert(index, entry);
 }
 
@@ -260,10 +390,10 @@ pub(crate) fn leave(live: &mut Vec<Live>, entry: Live) {
 
 impl State {
     /// The claim, if `by` may act on it: the holder, or staff of its branch.
-    pub(crate) fn claim_for(&self, by: UserId, id: ClaimId) -> Result<&Claim, Refusal> {
+    pub(crate) fn claim_for(&self, by: UserId, id: ClaimId) -> Result<Claim, Refusal> {
         let user = self.accounts.user(by).ok_or(Refusal::SessionExpired)?;
         let claim = self.claims.get(id);
-        let allowed = |claim: &&Claim| {
+        let allowed = |claim: &Claim| {
             claim.holder == Some(user.id) || user.role.runs_branch(self.catalog.seat(claim.seat).branch)
         };
         match claim.filter(allowed) {

@@ -37,6 +37,11 @@ impl Displacement {
     pub fn from(closed: BTreeSet<SeatId>) -> Self {
         Self { closed, searches_left: SEARCHES_MAX, moved_count: 0, displaced_count: 0, left: Vec::new() }
     }
+
+    /// Who had to leave: what they wait for may be theirs now.
+    pub fn holders(&self) -> BTreeSet<UserId> {
+        self.left.iter().filter_map(|claim| claim.holder).collect()
+    }
 }
 
 impl State {
@@ -48,7 +53,7 @@ impl State {
         displacement: &mut Displacement,
         fx: &mut Effects,
     ) {
-        let claim = self.claims.get(id).expect("looked up by the caller").clone();
+        let claim = self.claims.get(id).expect("looked up by the caller");
         if let Some(seat) = area.and_then(|area| self.equivalent_of_branch(&claim, area, displacement)) {
             let policy = claim.policy;
             let grace_minutes = self.catalog.policy(policy).grace_minutes;
@@ -210,7 +215,7 @@ impl State {
         let book = self.claims.book(seat);
         let later = book[first_ending_after(book, interval.start())..].iter();
         let touched = later.take_while(|live| live.interval.start() < interval.end()).map(|live| live.claim);
-        touched.filter(|&claim| self.claims.get(claim).is_some_and(&which)).collect()
+        touched.filter(|&claim| self.claims.get(claim).is_some_and(|claim| which(&claim))).collect()
     }
 
     /// What of an interval nothing is on.

@@ -118,7 +118,7 @@ impl State {
                 break;
             }
             let follows = claim.previous.is_none_or(|id| found.binary_search(&id).is_ok() || self.is_let_go(id));
-            if follows && self.is_history(claim, limit) {
+            if follows && self.is_history(&claim, limit) {
                 found.push(claim.id);
             }
         }
@@ -137,10 +137,10 @@ impl State {
         for &id in claims.iter().take(LET_GO_MAX) {
             let Some(claim) = self.claims.get(id) else { continue };
             let follows = claim.previous.is_none_or(|previous| self.is_let_go(previous));
-            if !follows || !self.is_history(claim, limit) {
+            if !follows || !self.is_history(&claim, limit) {
                 continue;
             }
-            let (holder, is_struck) = (claim.holder, self.strike_for(claim).is_some());
+            let (holder, is_struck) = (claim.holder, self.strike_for(&claim).is_some());
             if let Some(user) = holder.filter(|_| is_struck).and_then(|holder| self.accounts.user_mut(holder)) {
                 user.strikes.retain(|strike| strike.claim != id);
             }

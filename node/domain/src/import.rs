@@ -71,7 +71,7 @@ impl State {
             let area = (!self.catalog.area(area).retired).then_some(area);
             self.displace(claim, area, &mut displacement, fx);
         }
-        self.pass_on_all(&mut displacement, fx);
+        // Not seat by seat: of those who lost theirs, none comes before who has waited for longer.
         self.reconsider_waits(|_, _| true, fx);
         let branches: Vec<BranchId> = self.catalog.branches().map(|(id, _)| id).collect();
         let areas = branches.iter().flat_map(|&id| self.catalog.branch(id).areas());
@@ -100,20 +100,21 @@ impl State {
             let kept = KeptDay { hours_revision, day: Arc::new(day.clone()) };
             self.calendar.insert((branch, day.date), kept);
         }
-        self.displace_outside_hours(branch, days, fx);
+        let displaced = self.displace_outside_hours(branch, days, fx);
         self.drop_old_days(branch, fx);
         fx.happened(Change::CalendarFilled { branch });
         let touched = |state: &Self, wait: &Wait| {
-            state.branch_of(wait.need.place) == branch && days.iter().any(|day| day.span.overlaps(wait.interval))
+            let is_there = state.branch_of(wait.need.place) == branch;
+            displaced.contains(&wait.user) || is_there && days.iter().any(|day| day.span.overlaps(wait.interval))
         };
         self.reconsider_waits(touched, fx);
         Ok(Reply::Done)
     }
 
-    /// Claims that began before the change of hours and no longer fit. A date that is still missing displaces nobody:
-    /// it is judged when it comes.
-    fn displace_outside_hours(&mut self, branch: BranchId, days: &[Day], fx: &mut Effects) {
-        let Some(first) = days.iter().map(|day| day.span.start()).min() else { return };
+    /// Claims that began before the change of hours and no longer fit, and whose they were. A date that is still missing
+    /// displaces nobody: it is judged when it comes.
+    fn displace_outside_hours(&mut self, branch: BranchId, days: &[Day], fx: &mut Effects) -> BTreeSet<UserId> {
+        let Some(first) = days.iter().map(|day| day.span.start()).min() else { return BTreeSet::new() };
         let mut outside = Vec::new();
         for area in self.catalog.branch(branch).areas() {
             for &seat in &self.catalog.area(area).seats {
@@ -127,7 +128,7 @@ impl State {
             // Where it is closed, no seat of the same area is open.
             self.displace(claim, None, &mut displacement, fx);
         }
-        self.pass_on_all(&mut displacement, fx);
+        displacement.holders()
     }
 
     /// Whether a claim lies outside the hours of an area. The institution closes seats whenever it likes.

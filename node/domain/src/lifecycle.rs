@@ -8,6 +8,7 @@ use crate::effects::Effects;
 use crate::event::Change;
 use crate::id::{ClaimId, PolicyId, SeatId, UserId, WaitId};
 use crate::inbox::ItemKind;
+use crate::planted::{self, Bug};
 use crate::state::State;
 use crate::strike::StrikeCause;
 use crate::time::{Interval, Timestamp};
@@ -58,11 +59,12 @@ impl State {
             wait: new.wait,
             exempt: new.exempt,
         };
-        if let Some(deadline) = claim.deadline() {
+        if let Some(deadline) = claim.due_out_of_turn() {
             self.deadlines.insert((deadline, Due::Claim(id)));
         }
         fx.happened(Change::Claim { before: None, after: claim.clone() });
-        self.claims.all.push(claim);
+        self.claims.push(&claim);
+        self.follow_book(new.seat, id);
         if let Some(holder) = new.holder {
             self.follow(holder, self.catalog.seat(new.seat).branch, fx);
         }
@@ -71,19 +73,23 @@ impl State {
 
     /// The one place where a claim changes: its deadline follows, and the change is told.
     fn change_claim(&mut self, id: ClaimId, fx: &mut Effects, change: impl FnOnce(&mut Claim)) -> Claim {
-        let claim = self.claims.get_mut(id).expect("claims are changed by those who looked them up");
-        assert!(claim.state.is_blocking(), "a terminal state never changes: {claim:?}");
-        let before = claim.clone();
-        change(claim);
-        claim.revision += 1;
-        let after = claim.clone();
-        if after.deadline() != before.deadline() {
-            if let Some(due) = before.deadline() {
-                self.deadlines.remove(&(due, Due::Claim(id)));
-            }
-            if let Some(due) = after.deadline() {
-                self.deadlines.insert((due, Due::Claim(id)));
-            }
+        let before = self.claims.get(id).expect("claims are changed by those who looked them up");
+        assert!(before.state.is_blocking(), "a terminal state never changes: {before:?}");
+        let mut after = before.clone();
+        change(&mut after);
+        after.revision += 1;
+        self.claims.set(&after);
+        let (due_before, due) = (before.due_out_of_turn(), after.due_out_of_turn());
+        if let Some(due_before) = due_before.filter(|_| due != due_before) {
+            self.deadlines.remove(&(due_before, Due::Claim(id)));
+        }
+        // Between the two: what was due out of turn may be due in turn at the same instant, and the other way round.
+        self.follow_book(before.seat, id);
+        if after.seat != before.seat {
+            self.follow_book(after.seat, id);
+        }
+        if let Some(due) = due.filter(|_| due != due_before) {
+            self.deadlines.insert((due, Due::Claim(id)));
         }
         fx.happened(Change::Claim { before: Some(before), after: after.clone() });
         after
@@ -111,7 +117,7 @@ impl State {
     /// Another seat, time or both for a claim that goes on. Whoever does it has checked that there is room, and passes
     /// on what becomes free: what the claim was is returned.
     pub(crate) fn relocate(&mut self, id: ClaimId, to: Relocation, fx: &mut Effects) -> Claim {
-        let before = self.claims.get(id).expect("looked up by the caller").clone();
+        let before = self.claims.get(id).expect("looked up by the caller");
         let (old, new) = (Live { interval: before.interval, claim: id }, Live { interval: to.interval, claim: id });
         leave(self.claims.book_mut(before.seat), old);
         enter(self.claims.book_mut(to.seat), new);
@@ -194,6 +200,7 @@ impl State {
         let claim = self.claims.get(id).expect("a deadline leaves with its claim");
         let (holder, wait, seat) = (claim.holder, claim.wait, claim.seat);
         match claim.state {
+            ClaimState::Held { .. } if planted::has(Bug::HoldsNeverExpire) => {}
             ClaimState::Held { .. } => {
                 if let Some(wait) = wait {
                     self.offer_missed(wait, seat, WaitState::Expired, fx);

@@ -210,7 +210,7 @@ impl State {
         Ok(Reply::Claim(self.claim_view_of(id)))
     }
 
-    fn own_offer(&self, by: UserId, id: ClaimId) -> Result<&Claim, Refusal> {
+    fn own_offer(&self, by: UserId, id: ClaimId) -> Result<Claim, Refusal> {
         let claim = self.claim_for(by, id)?;
         match claim.wait {
             Some(_) => Ok(claim),

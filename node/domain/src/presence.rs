@@ -152,14 +152,14 @@ impl State {
                 if fx.now() < opens_at {
                     return Err(Refusal::CheckInTooEarly { opens_at });
                 }
-                self.shows_presence(by, claim, proof, fx.now())?;
+                self.shows_presence(by, &claim, proof, fx.now())?;
                 let holder = claim.holder;
                 self.move_claim(id, ClaimState::CheckedIn, fx);
                 // One claim less that is to come.
                 holder.into_iter().for_each(|holder| self.reconsider_waits_of(holder, fx));
             }
             ClaimState::Away { reported_by, .. } => {
-                self.shows_presence(by, claim, proof, fx.now())?;
+                self.shows_presence(by, &claim, proof, fx.now())?;
                 self.move_claim(id, ClaimState::CheckedIn, fx);
                 if let Some(reporter) = reported_by.and_then(|reporter| self.accounts.user_mut(reporter)) {
                     reporter.has_reported_in_vain(fx.now());
@@ -224,7 +224,7 @@ impl State {
     }
 
     /// The live claim on a seat at an instant.
-    pub(crate) fn taken_at(&self, seat: SeatId, instant: Timestamp) -> Option<&Claim> {
+    pub(crate) fn taken_at(&self, seat: SeatId, instant: Timestamp) -> Option<Claim> {
         let book = self.claims.book(seat);
         let live = book.get(first_ending_after(book, instant))?;
         live.interval.contains(instant).then(|| self.claims.get(live.claim)).flatten()

@@ -1,16 +1,19 @@
 //! A retry is free: what a request with an id has decided is remembered, in the state and in its snapshots, so that
 //! the same request through any node, after any failover, gives the same answer once.
 
-use imbl::{OrdMap, Vector};
+use std::hash::{DefaultHasher, Hasher};
+
+use imbl::OrdSet;
 use serde::{Deserialize, Serialize};
 
-use crate::claim::{Claim, ClaimState};
+use crate::claim::{Claim, ClaimState, StateName};
 use crate::id::{ClaimId, PolicyId, Position, RequestId, SeatId, UserId, WaitId};
 use crate::inbox::Stream;
 use crate::query::{ClaimView, UserView};
 use crate::refusal::Refusal;
 use crate::reply::{Answer, ClosureSummary, ImportSummary, Reply};
 use crate::request::{At, RetryKey};
+use crate::scroll::Scroll;
 use crate::state::State;
 use crate::table::Table;
 use crate::time::{Interval, MINUTE_US, Timestamp};
@@ -87,31 +90,130 @@ impl From<&ClaimView> for ClaimThen {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Records {
     /// By user id; also of those who are gone.
-    by_user: Table<Places>,
-    anonymous: Places,
+    pub by_user: Table<Places>,
+    pub anonymous: Places,
     /// How many places there are.
     pub kept: usize,
-    /// The place of the oldest.
-    pub first: u64,
     /// Oldest first. What was written over stays until its time, and no place leads to it.
-    pub queue: Vector<(Owner, RequestId, Record)>,
+    pub queue: Scroll<Noted>,
 }
 
-/// Where in the queue the record of a request lies.
-pub(crate) type Places = OrdMap<RequestId, u64>;
+/// Where in the queue the records of somebody lie: the lower half of the place, below what [`tag`] makes of the
+/// request's id. The ids themselves are in the queue, and are twice as large as all of this.
+pub(crate) type Places = OrdSet<u64>;
+
+/// As it lies in the queue, with what is looked at most in front.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Noted {
+    at: At,
+    owner: Owner,
+    /// As they are: drawn at random, as numbers they are longer.
+    id: [u8; 16],
+    digest: [u8; 8],
+    outcome: Lying,
+}
+
+impl Noted {
+    fn record(self) -> Record {
+        let Self { at, digest, outcome, .. } = self;
+        Record { at, digest: u64::from_le_bytes(digest), outcome: outcome.outcome(at) }
+    }
+}
+
+/// An outcome in the queue. Most are claims, of which all times are near each other.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Lying {
+    Near(Near),
+    Other(Outcome),
+}
+
+/// [`ClaimThen`] in the fewest bytes, with times as distances in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Near {
+    id: ClaimId,
+    seat: SeatId,
+    /// From the record.
+    start_us: i64,
+    length_us: i64,
+    state: StateName,
+    /// From the start; of a state that has one.
+    deadline_us: i64,
+    policy: PolicyId,
+    revision: u32,
+    /// Before the record.
+    changed_us: i64,
+}
+
+impl Lying {
+    fn of(at: At, outcome: Outcome) -> Self {
+        let near = match &outcome {
+            Outcome::Claim(then) => Near::of(at.time, then),
+            _ => None,
+        };
+        near.map_or(Self::Other(outcome), Self::Near)
+    }
+
+    fn outcome(self, at: At) -> Outcome {
+        match self {
+            Self::Near(near) => Outcome::Claim(near.then(at.time).expect("it was near when it was put there")),
+            Self::Other(outcome) => outcome,
+        }
+    }
+}
+
+impl Near {
+    /// None: it cannot be said so.
+    fn of(at: Timestamp, then: &ClaimThen) -> Option<Self> {
+        let ClaimThen { id, seat, interval, state, policy, revision, changed_at } = *then;
+        let deadline = state.own_deadline().unwrap_or(interval.start());
+        let near = Self {
+            id,
+            seat,
+            start_us: interval.start().0.checked_sub(at.0)?,
+            length_us: interval.length_us(),
+            state: state.name(),
+            deadline_us: deadline.0.checked_sub(interval.start().0)?,
+            policy,
+            revision,
+            changed_us: at.0.checked_sub(changed_at.0)?,
+        };
+        (near.then(at).as_ref() == Some(then)).then_some(near)
+    }
+
+    fn then(self, at: Timestamp) -> Option<ClaimThen> {
+        let Self { id, seat, start_us, length_us, state, deadline_us, policy, revision, changed_us } = self;
+        let start = at.plus_us(start_us);
+        let deadline = start.plus_us(deadline_us);
+        let interval = Interval::new(start, start.plus_us(length_us)).ok()?;
+        let changed_at = Timestamp(at.0.checked_sub(changed_us)?);
+        Some(ClaimThen { id, seat, interval, state: state.with(deadline), policy, revision, changed_at })
+    }
+}
+
+/// Spreads ids that people choose, so that nobody easily makes many that look alike. Nothing follows from it but how
+/// fast a record is found.
+fn tag(id: RequestId) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write_u128(id.0);
+    hasher.finish() >> 32 << 32
+}
+
+/// There are fewer records than half of a place can tell apart.
+fn key(id: RequestId, place: u64) -> u64 {
+    tag(id) | place & u64::from(u32::MAX)
+}
 
 impl Records {
-    /// Of one owner, as many as are kept.
-    pub fn places(&self, owner: Owner) -> Option<&Places> {
+    /// How many of one owner are kept.
+    fn count_of(&self, owner: Owner) -> usize {
+        self.places(owner).map_or(0, Places::len)
+    }
+
+    fn places(&self, owner: Owner) -> Option<&Places> {
         match owner {
             Some(user) => self.by_user.get(user.0 as usize),
             None => Some(&self.anonymous),
         }
-    }
-
-    /// Everybody who ever had one.
-    pub fn owners(&self) -> impl Iterator<Item = Owner> {
-        (0..self.by_user.len()).map(|user| Some(UserId(user as u64))).chain([None])
     }
 
     fn places_mut(&mut self, owner: Owner) -> &mut Places {
@@ -122,55 +224,103 @@ impl Records {
         self.by_user.get_mut(user.0 as usize).expect("grown above")
     }
 
-    fn place(&self, owner: Owner, id: RequestId) -> Option<u64> {
-        self.places(owner)?.get(&id).copied()
+    fn whole_place(&self, key: u64) -> u64 {
+        let first = self.queue.places().start;
+        first + u64::from((key as u32).wrapping_sub(first as u32))
     }
 
-    fn get(&self, owner: Owner, id: RequestId) -> Option<&Record> {
-        let place = self.place(owner, id)?;
-        let (.., record) = self.queue.get(usize::try_from(place - self.first).ok()?)?;
-        Some(record)
+    fn place(&self, owner: Owner, id: RequestId) -> Option<u64> {
+        let alike = self.places(owner)?.range(tag(id)..=tag(id) | u64::from(u32::MAX));
+        alike.map(|key| self.whole_place(*key)).find(|place| {
+            let lies: Option<(At, Owner, [u8; 16])> = self.queue.begin(*place);
+            lies.is_some_and(|(_, _, other)| other == id.0.to_le_bytes())
+        })
+    }
+
+    fn get(&self, owner: Owner, id: RequestId) -> Option<Record> {
+        let noted = self.queue.get(self.place(owner, id)?)?;
+        Some(noted.record())
     }
 
     pub fn keep(&mut self, owner: Owner, id: RequestId, record: Record) {
-        let place = self.first + self.queue.len() as u64;
-        self.queue.push_back((owner, id, record));
         // Over an old record that is not cleared away yet, it is no more than there were.
-        if self.places_mut(owner).insert(id, place).is_none() {
-            self.kept += 1;
+        match self.place(owner, id) {
+            Some(old) => {
+                self.places_mut(owner).remove(&key(id, old));
+            }
+            None => self.kept += 1,
         }
+        let Record { at, digest, outcome } = record;
+        let outcome = Lying::of(at, outcome);
+        let noted = Noted { at, owner, id: id.0.to_le_bytes(), digest: digest.to_le_bytes(), outcome };
+        let place = self.queue.push(&noted);
+        self.places_mut(owner).insert(key(id, place));
     }
 
     /// Takes out the oldest if it is that old: whether it had been written over meanwhile.
     fn clear(&mut self, now: Timestamp) -> Option<bool> {
-        let (.., oldest) = self.queue.front()?;
-        if now < oldest.at.time.plus_us(RECORD_US) {
+        let place = self.queue.places().start;
+        let oldest: At = self.queue.begin(place)?;
+        if now < oldest.time.plus_us(RECORD_US) {
             return None;
         }
-        let (owner, id, _) = self.queue.pop_front()?;
-        let place = self.first;
-        self.first += 1;
-        let written_over = self.place(owner, id) != Some(place);
+        let noted = self.queue.pop()?;
+        let key = key(RequestId(u128::from_le_bytes(noted.id)), place);
+        let written_over = !self.leads_to(noted.owner, key);
         if !written_over {
-            self.places_mut(owner).remove(&id);
+            self.places_mut(noted.owner).remove(&key);
             self.kept -= 1;
         }
         Some(written_over)
     }
 
+    fn leads_to(&self, owner: Owner, key: u64) -> bool {
+        self.places(owner).is_some_and(|places| places.contains(&key))
+    }
+
     /// Oldest first, without what was written over.
     pub fn into_kept(self) -> impl Iterator<Item = (Owner, RequestId, Record)> {
         let queue = self.queue.clone();
-        (self.first..).zip(queue).filter_map(move |(place, (owner, id, record))| {
-            (self.place(owner, id) == Some(place)).then_some((owner, id, record))
+        self.queue.places().zip(queue.into_things()).filter_map(move |(place, noted)| {
+            let (owner, id) = (noted.owner, RequestId(u128::from_le_bytes(noted.id)));
+            self.leads_to(owner, key(id, place)).then(|| (owner, id, noted.record()))
         })
+    }
+
+    /// What contradicts itself, for the invariants.
+    pub fn faults(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let owners = (0..self.by_user.len()).map(|user| Some(UserId(user as u64))).chain([None]);
+        let places = owners.flat_map(|owner| {
+            let keys = self.places(owner).into_iter().flatten();
+            keys.map(move |key| (owner, self.whole_place(*key)))
+        });
+        let mut counted = 0;
+        for (owner, place) in places {
+            counted += 1;
+            let lies: Option<(At, Owner, [u8; 16])> = self.queue.begin(place);
+            let is_there = lies.is_some_and(|(_, of, id)| {
+                of == owner && self.place(owner, RequestId(u128::from_le_bytes(id))) == Some(place)
+            });
+            if !is_there {
+                found.push(format!("the record of {owner:?} at {place} is not in its place"));
+            }
+        }
+        if self.kept != counted {
+            found.push(format!("{counted} records are kept, not {}", self.kept));
+        }
+        let times: Vec<Timestamp> = self.queue.iter().map(|noted| noted.at.time).collect();
+        if !times.is_sorted_by(|one, next| one < next) {
+            found.push("the order of records is not that of time".to_owned());
+        }
+        found
     }
 }
 
 impl State {
     /// The answer to a repetition, or nothing if this is the first time.
     pub(crate) fn recorded(&self, owner: Owner, retry: RetryKey, now: Timestamp) -> Result<Option<Answer>, Refusal> {
-        let young = |record: &&Record| now < record.at.time.plus_us(RECORD_US);
+        let young = |record: &Record| now < record.at.time.plus_us(RECORD_US);
         let Some(record) = self.records.get(owner, retry.id).filter(young) else { return Ok(None) };
         if record.digest != retry.digest {
             return Err(Refusal::RequestIdReused);
@@ -179,7 +329,7 @@ impl State {
     }
 
     pub(crate) fn may_record(&self, owner: Owner) -> Result<(), Refusal> {
-        let count = self.records.places(owner).map_or(0, Places::len);
+        let count = self.records.count_of(owner);
         let max = if owner.is_some() { RECORDS_PER_USER_MAX } else { ANONYMOUS_RECORDS_MAX };
         if count >= max || self.records.kept >= RECORDS_MAX { Err(Refusal::TooManyRequests) } else { Ok(()) }
     }
@@ -263,6 +413,6 @@ impl State {
     fn claim_then(&self, then: &ClaimThen) -> Result<ClaimView, Refusal> {
         let ClaimThen { id, seat, interval, state, policy, revision, changed_at } = *then;
         let claim = self.claims.get(id).ok_or(Refusal::ReservationNotFound)?;
-        Ok(self.claim_view(&Claim { seat, interval, state, policy, revision, changed_at, ..claim.clone() }))
+        Ok(self.claim_view(&Claim { seat, interval, state, policy, revision, changed_at, ..claim }))
     }
 }

@@ -11,6 +11,7 @@ use crate::calendar::Day;
 use crate::catalog::Policy;
 use crate::claim::overlapping;
 use crate::id::{AreaId, BranchId, ClaimId, SeatId};
+use crate::planted::{self, Bug};
 use crate::refusal::Refusal;
 use crate::state::State;
 use crate::time::{DAY_US, Date, Interval, MINUTE_US, Timestamp};
@@ -213,6 +214,7 @@ impl State {
         let is_there = matches!(wanted.way, Way::Extension | Way::ExemptExtension);
         let is_free = self.is_free(seat, wanted.interval, wanted.instead_of)
             && (is_there || !self.is_resting(seat, wanted.interval, wanted.now));
+        let is_free = is_free || planted::has(Bug::SeatOverlapNotChecked);
         failing.check(if is_free { Ok(()) } else { Err(Refusal::SeatTaken) })
     }
 

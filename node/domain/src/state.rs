@@ -18,6 +18,7 @@ use crate::import::KeptDay;
 use crate::inbox::Inbox;
 use crate::mail::Mails;
 use crate::outbox::Outbox;
+use crate::planted::{self, Bug};
 use crate::presence::PresenceKey;
 use crate::record::{Owner, Records};
 use crate::refusal::Refusal;
@@ -90,7 +91,8 @@ impl State {
 
     /// Time never stands still and never goes back, whatever the clocks of leaders said.
     fn advance(&mut self, at: At) -> At {
-        At { index: at.index, time: at.time.max(self.at.time.plus_us(1)) }
+        let earliest = if planted::has(Bug::TimeGoesBack) { at.time } else { self.at.time.plus_us(1) };
+        At { index: at.index, time: at.time.max(earliest) }
     }
 
     fn fire_deadlines_until_now(&mut self, fx: &mut Effects) {
@@ -127,7 +129,8 @@ impl State {
         };
         if let Some(retry) = request.retry {
             match self.recorded(owner, retry, fx.now()) {
-                Ok(Some(answer)) => return answer,
+                Ok(Some(answer)) if !planted::has(Bug::RepeatedRequestDoneAgain) => return answer,
+                Ok(Some(_)) => {}
                 Ok(None) => {}
                 Err(refusal) => return now(Err(refusal)),
             }

@@ -78,15 +78,16 @@ impl<T> Table<T> {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.iter_from(0)
+        self.iter_from(0).map(|(_, value)| value)
     }
 
-    pub fn iter_from(&self, place: usize) -> impl Iterator<Item = &T> {
+    /// With their places.
+    pub fn iter_from(&self, place: usize) -> impl Iterator<Item = (usize, &T)> {
         let mut next = place;
         std::iter::from_fn(move || {
             let (found, value) = self.first_from(next)?;
             next = found + 1;
-            Some(value)
+            Some((found, value))
         })
     }
 }

@@ -53,8 +53,8 @@ impl Tally {
     #[must_use]
     pub fn of(state: &State) -> Self {
         let mut tally = Self::default();
-        for claim in state.claims.all.iter() {
-            tally.stand(state.catalog(), claim, 1);
+        for claim in state.claims.iter() {
+            tally.stand(state.catalog(), &claim, 1);
         }
         for wait in state.waitlist.waits.values() {
             tally.wait(state.catalog(), wait, 1);

@@ -1,8 +1,8 @@
 //! Whatever bytes come in, from a client, from a peer's disk, from a file: they are refused or they mean something,
 //! soon and without a panic. The targets are in `tests/decoders/`, what reached something new in their `__fuzz__/`.
 //!
-//! `cargo test` goes through what is kept and a second of fresh bytes for each target; `fuzz.sh` (`make fuzz`) is led by
-//! what the bytes reach in the code, with libFuzzer.
+//! `cargo test` goes through what is kept and a second of fresh bytes for each target; `make fuzz` is led by what the
+//! bytes reach in the code, with libFuzzer.
 
 use std::time::{Duration, Instant};
 

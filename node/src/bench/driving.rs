@@ -174,7 +174,7 @@ impl Driver {
             }
             (_, held) => {
                 self.held = held;
-                if nth % 3 == 0 {
+                if nth.is_multiple_of(3) {
                     Self::read(account, due, tally).await;
                 } else {
                     self.page(account, Freshness::Linearizable, round, due, tally).await;

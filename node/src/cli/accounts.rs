@@ -1,6 +1,6 @@
 //! Accounts and sessions: register, login, logout, whoami, users.
 
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal, Read, Write};
 
 use carrel_proto::client::new_request_id;
 use carrel_proto::v1;
@@ -15,7 +15,7 @@ use super::names::{self, short};
 use super::pages::{self, PAGE_SIZE};
 use super::session::Session;
 use super::table::{counted, table, words};
-use super::time::{days_from_now, shown};
+use super::time::{days_from_now, shown, shown_date};
 
 /// Longer than any password the rules allow, short enough not to read a disk by mistake.
 const LONGEST_PASSWORD_BYTES: u64 = 64 << 10;
@@ -60,10 +60,14 @@ pub(super) enum Users {
         glob: Option<String>,
     },
     /// Delete an account: its reservations are cancelled, its places on waitlists given up
+    #[command(after_help = "On a terminal it asks for the name once more; programs say --yes.")]
     Delete {
         /// Name of the account, for example amy
         #[arg(value_parser = names::user)]
         name: String,
+        /// Ask nothing
+        #[arg(long)]
+        yes: bool,
     },
     /// Give an account a role (admins only)
     #[command(after_help = "Example:\n  carrel users set-role ben librarian --branch main --branch law")]
@@ -153,7 +157,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failu
             needs_accessible_seat(context, name, needs_accessible).await
         }
         Command::Users(Users::List { glob }) => list_users(context, glob.unwrap_or_default()).await,
-        Command::Users(Users::Delete { name }) => delete_user(context, name).await,
+        Command::Users(Users::Delete { name, yes }) => delete_user(context, name, yes).await,
         Command::Users(Users::SetRole { name, role, branches }) => set_role(context, name, role, branches).await,
     }
 }
@@ -195,7 +199,9 @@ async fn whoami(context: &Context) -> Result<(), Failure> {
     context.answer(&response, || {
         let user = response.user.clone().unwrap_or_default();
         let here = TimeZone::system();
-        let mut text = format!("{} ({})", short(&user.name), role_words(&user));
+        let branches: Vec<String> = user.branches.iter().map(|branch| short(branch)).collect();
+        let of = if branches.is_empty() { String::new() } else { format!(" of {}", branches.join(", ")) };
+        let mut text = format!("{} ({}{of})", short(&user.name), role_words(&user));
         text += &format!(", logged in until {}.", shown(response.expire_time.as_ref(), &here));
         if user.suspended_until.is_some() {
             text += &format!("\nSuspended until {}.", shown(user.suspended_until.as_ref(), &here));
@@ -216,13 +222,8 @@ async fn list_users(context: &Context, filter: String) -> Result<(), Failure> {
         let row = |user: &v1::User| {
             let branches: Vec<String> = user.branches.iter().map(|branch| short(branch)).collect();
             let suspended = shown(user.suspended_until.as_ref(), &here);
-            [
-                short(&user.name),
-                role_words(user),
-                branches.join(", "),
-                shown(user.create_time.as_ref(), &here),
-                suspended,
-            ]
+            let since = shown_date(user.create_time.as_ref(), &here);
+            [short(&user.name), role_words(user), branches.join(", "), since, suspended]
         };
         let headings = ["USER", "ROLE", "BRANCHES", "SINCE", "SUSPENDED UNTIL"];
         table(headings, response.users.iter().map(row).collect(), "No account fits.")
@@ -231,13 +232,29 @@ async fn list_users(context: &Context, filter: String) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn delete_user(context: &Context, name: String) -> Result<(), Failure> {
+async fn delete_user(context: &Context, name: String, is_sure: bool) -> Result<(), Failure> {
+    if !is_sure {
+        confirmed(&short(&name))?;
+    }
     let request = v1::DeleteUserRequest { request_id: new_request_id(), name: name.clone() };
     let response = context.wait(context.client()?.delete_user(request)).await?;
     if context.store.load()?.is_some_and(|session| session.user == name) {
         context.store.remove()?;
     }
     context.answer(&response, || format!("Account {} deleted.", short(&name)))
+}
+
+/// It cannot be taken back: whoever means it types the name once more.
+fn confirmed(name: &str) -> Result<(), Failure> {
+    if !io::stdin().is_terminal() {
+        let why = format!("nobody is there to be asked whether to delete {name}: say so with --yes");
+        return Err(Failure::Usage(why));
+    }
+    let mut typed = String::new();
+    write!(io::stderr(), "This deletes {name} for good, with all that is booked and waited for. Type the name again: ")
+        .and_then(|()| io::stdin().read_line(&mut typed))
+        .map_err(|source| Failure::Local { doing: "asking".into(), source })?;
+    if typed.trim() == name { Ok(()) } else { Err(Failure::Usage("that is another name: nothing was deleted".into())) }
 }
 
 async fn set_role(context: &Context, name: String, role: v1::Role, branches: Vec<String>) -> Result<(), Failure> {

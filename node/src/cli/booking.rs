@@ -9,15 +9,16 @@ use carrel_proto::v1::create_group_reservation_request::Place;
 use carrel_proto::v1::reservation::State;
 use carrel_proto::v1::wish::Target;
 use clap::{Args, Subcommand, ValueEnum};
+use jiff::tz::TimeZone;
 use jiff::{Span, ToSpan};
 use uuid::Uuid;
 
 use super::context::Context;
-use super::errors::{Failure, option_line, see_your_own};
+use super::errors::{Failure, option_line, position, see_your_own, with_times_in};
 use super::names::{self, AreaPath, SeatName, short};
 use super::reservations::{outcome, place_and_time, state_words};
 use super::table::{facts, table};
-use super::time::{Moment, interval, moment, moved, shown_clock, shown_interval};
+use super::time::{Moment, interval, later, moment, moved, shown, shown_clock, shown_days_before, shown_interval};
 use super::wish::{Behalf, What};
 
 #[derive(Debug, Subcommand)]
@@ -37,6 +38,9 @@ Examples:
         what: What,
         #[command(flatten)]
         behalf: Behalf,
+        /// Say what would come of it, and change nothing
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Make a reservation of a hold, of an offer, or of the seat that a group keeps for you
     Confirm {
@@ -151,7 +155,7 @@ impl FromStr for GroupPlace {
 pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failure> {
     match command {
         Command::Reserve(reserve) => self::reserve(context, reserve).await,
-        Command::Hold { what, behalf } => hold(context, what, behalf).await,
+        Command::Hold { what, behalf, dry_run } => hold(context, what, behalf, dry_run).await,
         Command::Confirm { reservation } => confirm(context, reservation).await.map_err(foreign),
         Command::Group { places, from, to, dry_run } => group(context, places, &from, &to, dry_run).await,
         Command::Series { what, every, times, dry_run, behalf } => {
@@ -169,15 +173,22 @@ fn foreign(failure: Failure) -> Failure {
 async fn reserve(context: &Context, reserve: Reserve) -> Result<(), Failure> {
     let Reserve { what, behalf, dry_run, request_id } = reserve;
     let wish = behalf.of(what.wish(context).await?);
+    let asked = Bookable::of(&what.branch_name()?, wish.interval);
     let request_id = request_id.map_or_else(new_request_id, |id| id.to_string());
     let request =
         v1::CreateReservationRequest { request_id: request_id.clone(), validate_only: dry_run, ..plainly(wish) };
-    let response = context.wait(context.client()?.create_reservation(request)).await.map_err(|failure| {
-        failure.advise(|refusal| instead(refusal, &what)).advise_if_in_doubt(|| {
-            let (place, times) = (what.typed_place(), what.typed_times());
-            format!("It may have been done: ask again with: carrel reserve {place} {times} --request-id {request_id}")
-        })
-    })?;
+    let response = match context.wait(context.client()?.create_reservation(request)).await {
+        Ok(response) => response,
+        Err(failure) => {
+            let failure = bookable(context, failure, &asked).await;
+            return Err(failure.advise(|refusal| instead(refusal, &what)).advise_if_in_doubt(|| {
+                let (place, times) = (what.typed_place(), what.typed_times());
+                format!(
+                    "It may have been done: ask again with: carrel reserve {place} {times} --request-id {request_id}"
+                )
+            }));
+        }
+    };
     let zones = context.zones_for_text().await;
     context.answer(&response, || {
         let reservation = response.reservation.clone().unwrap_or_default();
@@ -207,6 +218,46 @@ fn plainly(wish: v1::Wish) -> v1::CreateReservationRequest {
     }
 }
 
+/// From when on, or until when, a start could have been booked: the cluster says by how much it is off.
+async fn bookable(context: &Context, failure: Failure, wish: &Bookable) -> Failure {
+    let Failure::Refused { refusal, .. } = &failure else { return failure };
+    if !matches!(refusal.reason.as_str(), "TOO_EARLY" | "TOO_LATE") {
+        return failure;
+    }
+    let zone = context.zones_for_text().await.of_or_utc(&wish.branch);
+    bookable_in(failure, wish.start, &zone)
+}
+
+/// What a refusal of the window or of the notice leaves open.
+struct Bookable {
+    branch: String,
+    start: Option<prost_types::Timestamp>,
+}
+
+impl Bookable {
+    fn of(branch: &str, interval: Option<v1::Interval>) -> Self {
+        Self { branch: branch.to_owned(), start: interval.and_then(|interval| interval.start_time) }
+    }
+}
+
+fn bookable_in(failure: Failure, start: Option<prost_types::Timestamp>, zone: &TimeZone) -> Failure {
+    let told = |refusal: &Refusal| {
+        let of = |key: &str| refusal.metadata.get(key)?.parse::<i64>().ok();
+        let message = &refusal.message;
+        match (of("window_days"), of("notice_minutes")) {
+            (Some(days), _) => {
+                Some(format!("{message}; that day can be booked from {} on", shown_days_before(start?, days, zone)?))
+            }
+            (_, Some(minutes)) => {
+                let until = shown(Some(&later(start?, -minutes)), zone);
+                Some(format!("{message}; that start could be booked until {until}"))
+            }
+            _ => None,
+        }
+    };
+    failure.reword("TOO_EARLY", told).reword("TOO_LATE", told)
+}
+
 /// What to type when the seat is taken.
 fn instead(refusal: &Refusal, what: &What) -> Vec<String> {
     if refusal.reason != "SEAT_TAKEN" {
@@ -220,17 +271,25 @@ fn instead(refusal: &Refusal, what: &What) -> Vec<String> {
     take.into_iter().chain([format!("Wait for it with: carrel waitlist join {place} {when}")]).collect()
 }
 
-async fn hold(context: &Context, what: What, behalf: Behalf) -> Result<(), Failure> {
-    let wish = Some(behalf.of(what.wish(context).await?));
-    let request = v1::HoldSeatRequest { request_id: new_request_id(), wish, validate_only: false };
-    let response = context.wait(context.client()?.hold_seat(request)).await;
-    let response = response.map_err(|failure| failure.advise(|refusal| instead(refusal, &what)))?;
+async fn hold(context: &Context, what: What, behalf: Behalf, dry_run: bool) -> Result<(), Failure> {
+    let wish = behalf.of(what.wish(context).await?);
+    let asked = Bookable::of(&what.branch_name()?, wish.interval);
+    let request = v1::HoldSeatRequest { request_id: new_request_id(), wish: Some(wish), validate_only: dry_run };
+    let response = match context.wait(context.client()?.hold_seat(request)).await {
+        Ok(response) => response,
+        Err(failure) => {
+            return Err(bookable(context, failure, &asked).await.advise(|refusal| instead(refusal, &what)));
+        }
+    };
     let zones = context.zones_for_text().await;
     context.answer(&response, || {
         let reservation = response.reservation.clone().unwrap_or_default();
         let number = short(&reservation.name);
         let by = shown_clock(reservation.deadline.as_ref(), &zones.of_or_utc(&reservation.seat));
         let held = place_and_time(&reservation, zones);
+        if dry_run {
+            return format!("It would be held until {by}: {held}. Nothing was changed.");
+        }
         format!("Held until {by}: reservation {number}, {held}.\nTake it with: carrel confirm {number}")
     })
 }
@@ -250,15 +309,23 @@ async fn group(
     dry_run: bool,
 ) -> Result<(), Failure> {
     let Some(first) = places.first() else { return Err(Failure::Usage("say who sits where: SEAT=USER".into())) };
-    let interval = interval(context, &first.seat.branch, from, to).await?;
-    let places = places.into_iter().map(|GroupPlace { seat, user }| Place { seat: seat.name, user }).collect();
+    let branch = first.seat.branch.clone();
+    let interval = interval(context, &branch, from, to).await?;
+    let places: Vec<Place> =
+        places.into_iter().map(|GroupPlace { seat, user }| Place { seat: seat.name, user }).collect();
+    let names = places.clone();
     let request = v1::CreateGroupReservationRequest {
         request_id: new_request_id(),
         places,
         interval: Some(interval),
         validate_only: dry_run,
     };
-    let response = context.wait(context.client()?.create_group_reservation(request)).await?;
+    let response = match context.wait(context.client()?.create_group_reservation(request)).await {
+        Ok(response) => response,
+        Err(failure) => {
+            return Err(bookable(context, named(failure, &names), &Bookable::of(&branch, Some(interval))).await);
+        }
+    };
     let zones = context.zones_for_text().await;
     context.answer(&response, || {
         let row = |reservation: &v1::Reservation| {
@@ -273,6 +340,19 @@ async fn group(
         let rows = response.reservations.iter().map(row).collect();
         let text = table(["NUMBER", "PERSON", "SEAT", "STATE"], rows, "Nobody.");
         if dry_run { format!("{text}\nNothing was changed.") } else { text }
+    })
+}
+
+/// Whose place it is that cannot be had: the cluster says only which.
+fn named(failure: Failure, places: &[Place]) -> Failure {
+    let of = |refusal: &Refusal| places.get(position(refusal)?);
+    let failure = failure.reword("MEMBER_UNAVAILABLE", |refusal| {
+        let user = short(&of(refusal)?.user);
+        Some(format!("{user} cannot come then (another seat, a quota, or no such account), nothing was booked"))
+    });
+    failure.reword("SEAT_TAKEN", |refusal| {
+        let Place { seat, user } = of(refusal)?;
+        Some(format!("{}, for {}, is taken for this time, nothing was booked", short(seat), short(user)))
     })
 }
 
@@ -306,7 +386,7 @@ async fn series(
                     let number = if dry_run { "granted".into() } else { short(&reservation.name) };
                     [when, number, short(&reservation.seat), String::new()]
                 }
-                Some(Outcome::Refusal(rule)) => [when, "–".into(), String::new(), rule.message.clone()],
+                Some(Outcome::Refusal(rule)) => [when, "–".into(), String::new(), with_times_in(&rule.message, &zone)],
                 None => [when, String::new(), String::new(), String::new()],
             }
         };
@@ -328,7 +408,9 @@ async fn why(context: &Context, what: What, behalf: Behalf) -> Result<(), Failur
             let (place, times) = (what.typed_place(), what.typed_times());
             return format!("Nothing stands against it.\nTake it with: carrel reserve {place} {times}");
         }
-        let rules = response.rules.iter().map(|rule| format!("  {} ({})", rule.message, rule.reason));
+        let zone = what.branch_name().map(|branch| zones.of_or_utc(&branch)).unwrap_or(TimeZone::UTC);
+        let told = |rule: &v1::FailingRule| format!("  {} ({})", with_times_in(&rule.message, &zone), rule.reason);
+        let rules = response.rules.iter().map(told);
         let mut lines = vec!["What stands against it:".to_owned()];
         lines.extend(rules);
         if response.alternatives.is_empty() {
@@ -406,6 +488,38 @@ mod tests {
         );
         refusal.reason = "CLOSED".into();
         assert!(instead(&refusal, &typed("reserve main/r-101 --from 10:00 --to 12:00")).is_empty());
+    }
+
+    fn refused(reason: &str, message: &str, metadata: &[(&str, &str)]) -> Failure {
+        let mut refused = Failure::refused(tonic::Code::FailedPrecondition, reason, message.into());
+        if let Failure::Refused { refusal, .. } = &mut refused {
+            refusal.metadata.extend(metadata.iter().map(|(key, value)| ((*key).into(), (*value).into())));
+        }
+        refused
+    }
+
+    #[test]
+    fn who_cannot_come_and_which_seat_is_taken_is_named() {
+        let place = |seat: &str, user: &str| Place { seat: format!("branches/main/seats/{seat}"), user: user.into() };
+        let places = [place("a", "users/amy"), place("b", "users/ben")];
+        let told = |reason| named(refused(reason, "person 2", &[("position", "1")]), &places).told();
+        assert!(told("MEMBER_UNAVAILABLE").starts_with("ben cannot come then"));
+        assert!(told("SEAT_TAKEN").starts_with("main/b, for ben, is taken"));
+        assert!(
+            named(refused("SEAT_TAKEN", "the seat is taken", &[]), &places).told().starts_with("the seat is taken")
+        );
+    }
+
+    #[test]
+    fn a_start_that_is_too_far_or_too_near_is_told_from_and_until_when_it_could_be_booked() {
+        let start = Some(prost_types::Timestamp { seconds: 1_800_000_000, nanos: 0 });
+        let berlin = TimeZone::get("Europe/Berlin").expect("the zone is known");
+        let told = |failure| bookable_in(failure, start, &berlin).told();
+        let early = told(refused("TOO_EARLY", "at most 14 days before", &[("window_days", "14")]));
+        assert!(early.contains("at most 14 days before; that day can be booked from 2027-01-01 on"), "{early}");
+        let late = told(refused("TOO_LATE", "an hour before", &[("notice_minutes", "60")]));
+        assert!(late.contains("an hour before; that start could be booked until 2027-01-15 08:00 CET"), "{late}");
+        assert!(told(refused("TOO_LATE", "it is over", &[])).starts_with("it is over (TOO_LATE)"));
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub(super) struct Context {
     tls: Option<Tls>,
     pub(super) store: Store,
     zones: OnceCell<Zones>,
+    /// What the command is about: anything in a branch, or a reservation.
+    subject: OnceCell<String>,
 }
 
 /// The time zones of the branches, by resource name.
@@ -44,7 +46,15 @@ impl Context {
         let tls = tls(&globals)?;
         let endpoint = globals.endpoints().into_iter().next().unwrap_or_default();
         let store = Store::new(globals.config)?;
-        Ok(Context { client, endpoint, output: globals.output, tls, store, zones: OnceCell::new() })
+        Ok(Context {
+            client,
+            endpoint,
+            output: globals.output,
+            tls,
+            store,
+            zones: OnceCell::new(),
+            subject: OnceCell::new(),
+        })
     }
 
     /// Acts for nobody.
@@ -89,13 +99,39 @@ impl Context {
                 result
             }
         };
-        match result.map_err(Failure::from) {
-            // What could be had instead is told on the clock of the branch, as everything else is.
+        let numbered = |failure: Failure| match self.subject.get() {
+            Some(name) if name.starts_with("reservations/") => failure.with_number(super::names::id(name)),
+            _ => failure,
+        };
+        match result.map_err(Failure::from).map_err(numbered) {
+            // Times are told on the clock of the branch that it is about, as everything else is.
             Err(failure) if failure.has_times() && !self.is_json() => {
-                Err(failure.on_the_clocks_of(self.zones_if_known().await))
+                let zones = self.zones_if_known().await;
+                let place = self.place().await;
+                let named: Vec<&str> = failure.seats().into_iter().chain(place.as_deref()).collect();
+                let clock = zones.shared_by(named.into_iter());
+                Err(failure.on_the_clock(clock))
             }
             result => result,
         }
+    }
+
+    /// Says what the command is about, so that what goes wrong is told on the clock of that branch.
+    pub(super) fn is_about(&self, name: &str) {
+        // The first that is said: what else a command names lies beside it.
+        let _ = self.subject.set(name.to_owned());
+    }
+
+    /// Something in the branch that the command is about. Asked for in a refusal, where another failure would be one
+    /// too many.
+    async fn place(&self) -> Option<String> {
+        let subject = self.subject.get()?;
+        if !subject.starts_with("reservations/") {
+            return Some(subject.clone());
+        }
+        let request = v1::GetReservationRequest { name: subject.clone(), read: None };
+        let response = self.client().ok()?.get_reservation(request).await.ok()?;
+        response.reservation.map(|reservation| reservation.seat)
     }
 
     /// The one answer of a command.
@@ -225,6 +261,14 @@ impl Zones {
         self.branches.iter().all(|(_, zone)| zone == first).then_some(first)
     }
 
+    /// One clock for all that is shown together: of the zone that all of these are in, or else that all branches have,
+    /// or else of this computer.
+    pub(super) fn shared_by<'a>(&self, names: impl Iterator<Item = &'a str>) -> TimeZone {
+        let mut known = names.filter_map(|name| self.of(name));
+        let shared = known.next().filter(|first| known.all(|other| other == *first));
+        shared.or(self.only()).cloned().unwrap_or_else(TimeZone::system)
+    }
+
     pub(super) fn of_or_utc(&self, name: &str) -> TimeZone {
         self.of(name).cloned().unwrap_or(TimeZone::UTC)
     }
@@ -260,5 +304,9 @@ mod tests {
         assert_eq!(name("branches/law/seats/a"), Some("Europe/Berlin"));
         assert_eq!(name("branches/law-2/areas/b"), Some("America/Chicago"));
         assert_eq!(name("branches/la"), None);
+        let shared = |names: &[&str]| zones.shared_by(names.iter().copied());
+        let one = shared(&["branches/law/seats/a", "branches/law", "reservations/1"]);
+        assert_eq!(one.iana_name(), Some("Europe/Berlin"));
+        assert_eq!(shared(&["branches/law", "branches/law-2"]), TimeZone::system());
     }
 }

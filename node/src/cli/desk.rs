@@ -6,14 +6,13 @@ use carrel_proto::client::new_request_id;
 use carrel_proto::v1;
 use carrel_proto::v1::{close_seats_request, reopen_seats_request};
 use clap::{ArgGroup, Args, ValueEnum};
-use jiff::tz::TimeZone;
 
 use super::context::Context;
 use super::errors::Failure;
 use super::names::{self, AreaName, SeatName, short};
 use super::reservations::state_words;
 use super::table::{counted, table, words};
-use super::time::{Moment, interval, shown_clock, shown_interval};
+use super::time::{Moment, interval, shown_interval, shown_second};
 
 /// Which seats, and when.
 #[derive(Args, Debug)]
@@ -128,13 +127,14 @@ pub(super) async fn reopen(context: &Context, place: Place) -> Result<(), Failur
 /// The code that a seat shows; with `follow` each one as it comes, as a kiosk would.
 pub(super) async fn code(context: &Context, seat: SeatName, follow: bool) -> Result<(), Failure> {
     let client = context.client()?;
+    let zone = context.zones_for_text().await.of_or_utc(&seat.name);
     let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     let mut last = String::new();
     loop {
         let request = v1::GetPresenceCodeRequest { seat: seat.name.clone(), read: None };
         let response = context.wait(client.get_presence_code(request)).await?;
         if response.code != last {
-            let until = shown_clock(response.expire_time.as_ref(), &TimeZone::system());
+            let until = shown_second(response.expire_time.as_ref(), &zone);
             context.answer(&response, || format!("{}  {}  (until {until})", short(&seat.name), response.code))?;
             last.clone_from(&response.code);
         }

@@ -12,7 +12,6 @@ use serde::Serialize;
 use tonic::Code;
 
 use super::Output;
-use super::context::Zones;
 use super::names::short;
 use super::table::plain;
 use super::time::{shown_interval, shown_moment};
@@ -21,7 +20,7 @@ use super::time::{shown_interval, shown_moment};
 pub enum Failure {
     /// By the rules. `advice` is what to do next, a line each.
     #[error("{refusal}")]
-    Refused { refusal: Box<Refusal>, advice: Vec<String>, zones: Zones },
+    Refused { refusal: Box<Refusal>, advice: Vec<String>, clock: Option<TimeZone> },
     #[error("{unreachable}")]
     Unreachable { unreachable: Unreachable, advice: Vec<String> },
     #[error("{0}")]
@@ -70,7 +69,7 @@ impl From<ClientError> for Failure {
         match error {
             ClientError::Refused(refusal) => {
                 let advice = general_advice(&refusal);
-                Failure::Refused { refusal: Box::new(refusal), advice, zones: Zones::default() }
+                Failure::Refused { refusal: Box::new(refusal), advice, clock: None }
             }
             ClientError::Unreachable(unreachable) => Failure::Unreachable { unreachable, advice: Vec::new() },
         }
@@ -104,12 +103,37 @@ impl Failure {
     /// Whether it tells of times that are those of a branch.
     pub(super) fn has_times(&self) -> bool {
         let Failure::Refused { refusal, .. } = self else { return false };
-        !refusal.options.is_empty() || !refusal.rules.is_empty()
+        !refusal.options.is_empty() || !refusal.rules.is_empty() || moments_in(&refusal.message).next().is_some()
     }
 
-    pub(super) fn on_the_clocks_of(mut self, known: Zones) -> Failure {
-        if let Failure::Refused { zones, .. } = &mut self {
-            *zones = known;
+    /// What could be had instead, by name.
+    pub(super) fn seats(&self) -> Vec<&str> {
+        let Failure::Refused { refusal, .. } = self else { return Vec::new() };
+        refusal.options.iter().filter_map(|option| option.seat.as_ref()).map(|seat| seat.name.as_str()).collect()
+    }
+
+    pub(super) fn on_the_clock(mut self, zone: TimeZone) -> Failure {
+        if let Failure::Refused { clock, .. } = &mut self {
+            *clock = Some(zone);
+        }
+        self
+    }
+
+    /// Puts the number of the reservation in what can be typed next.
+    pub(super) fn with_number(mut self, number: &str) -> Failure {
+        if let Failure::Refused { advice, .. } = &mut self {
+            advice.iter_mut().for_each(|line| *line = line.replace("NUMBER", number));
+        }
+        self
+    }
+
+    /// Says it in other words, where the command knows more than the cluster told.
+    pub(super) fn reword(mut self, reason: &str, words: impl FnOnce(&Refusal) -> Option<String>) -> Failure {
+        if let Failure::Refused { refusal, .. } = &mut self
+            && refusal.reason == reason
+            && let Some(message) = words(refusal)
+        {
+            refusal.message = message;
         }
         self
     }
@@ -155,6 +179,7 @@ impl Failure {
     fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Failure::NobodyListens => 0,
+            Failure::Refused { refusal, .. } if IS_USAGE.contains(&refusal.reason.as_str()) => 2,
             Failure::Refused { .. } | Failure::Local { .. } | Failure::Failed(_) => 1,
             Failure::Usage(_) => 2,
             Failure::Unreachable { .. } => 3,
@@ -162,17 +187,23 @@ impl Failure {
     }
 
     fn text(&self) -> Option<String> {
+        self.lines().map(|lines| format!("\x1b[1;31merror:\x1b[0m {}", lines.join("\n")))
+    }
+
+    /// The same in the middle of something that goes on.
+    pub(super) fn told(&self) -> String {
+        self.lines().unwrap_or_default().join("\n")
+    }
+
+    fn lines(&self) -> Option<Vec<String>> {
         let mut lines = Vec::new();
         match self {
             Failure::NobodyListens => return None,
             Failure::Usage(message) => lines.push(brief(message)),
             Failure::Local { doing, source } => lines.push(format!("{doing}: {source}")),
             Failure::Failed(_) => lines.push(self.to_string()),
-            Failure::Refused { refusal, advice, zones } => {
-                // Of what could be had instead, or of the one zone that there is.
-                let seats = refusal.options.iter().filter_map(|option| option.seat.as_ref());
-                let of_seat = seats.map(|seat| zones.of(&seat.name)).next().flatten();
-                let here = of_seat.or(zones.only()).cloned().unwrap_or_else(TimeZone::system);
+            Failure::Refused { refusal, advice, clock } => {
+                let here = clock.clone().unwrap_or_else(TimeZone::system);
                 lines.push(plain(&brief(&with_times_in(&refusal.to_string(), &here))));
                 lines.extend(other_rules(&refusal.rules, &here));
                 if !refusal.alternatives.is_empty() {
@@ -197,7 +228,7 @@ impl Failure {
                 lines.push("Name another one with --endpoints or CARREL_ENDPOINTS.".into());
             }
         }
-        Some(format!("\x1b[1;31merror:\x1b[0m {}", lines.join("\n")))
+        Some(lines)
     }
 
     fn json(&self) -> Option<String> {
@@ -291,10 +322,27 @@ fn brief(message: &str) -> String {
     message.split_inclusive(char::is_whitespace).map(shortened).collect()
 }
 
+/// Which of several things that were asked for it is.
+pub(super) fn position(refusal: &Refusal) -> Option<usize> {
+    refusal.metadata.get("position")?.parse().ok()
+}
+
 /// What to do next if a reservation is somebody else's; of those that never were, the service says the same.
 pub(super) fn see_your_own(refusal: &Refusal) -> Vec<String> {
     let is_foreign = refusal.reason == "NOT_PERMITTED";
     is_foreign.then(|| "See yours with: carrel reservations".to_owned()).into_iter().collect()
+}
+
+/// What was typed wrongly, however it was found out.
+const IS_USAGE: [&str; 3] = ["FIELD_INVALID", "INTERVAL_INVALID", "LOCAL_TIME_NONEXISTENT"];
+
+fn moments_in(message: &str) -> impl Iterator<Item = Timestamp> {
+    message.split(' ').filter_map(|word| bare(word).parse().ok())
+}
+
+/// Without what ends a sentence.
+fn bare(word: &str) -> &str {
+    word.trim_end_matches([' ', ',', ';', ':', '.'])
 }
 
 /// The moments in a message of the service, which knows no reader's zone, on a clock of the reader's.
@@ -302,7 +350,7 @@ pub(super) fn with_times_in(message: &str, zone: &TimeZone) -> String {
     message
         .split_inclusive(' ')
         .map(|word| {
-            let bare = word.trim_end_matches([' ', ',', ';', ':', '.']);
+            let bare = bare(word);
             match bare.parse::<Timestamp>() {
                 Ok(moment) => format!("{}{}", shown_moment(moment, zone), &word[bare.len()..]),
                 Err(_) => word.to_owned(),
@@ -317,9 +365,8 @@ fn general_advice(refusal: &Refusal) -> Vec<String> {
         "SESSION_EXPIRED" => "Log in with: carrel login NAME",
         "BRANCH_NOT_FOUND" | "AREA_NOT_FOUND" => "See what there is with: carrel branches",
         "SEAT_NOT_FOUND" => "See what there is with: carrel seats search --branch B",
-        "RESERVATION_NOT_FOUND" | "OWN_OVERLAP" | "STATE_CONFLICT" | "QUOTA_EXCEEDED" => {
-            "See yours with: carrel reservations --upcoming"
-        }
+        "RESERVATION_NOT_FOUND" | "OWN_OVERLAP" | "QUOTA_EXCEEDED" => "See yours with: carrel reservations --upcoming",
+        "STATE_CONFLICT" => return vec![after_conflict(refusal)],
         "CLOSED" => "See when it is open with: carrel seats show SEAT",
         "USER_NOT_FOUND" | "RECIPIENT_NOT_FOUND" => "Find accounts with: carrel users list 'a*'",
         "WAITLIST_ENTRY_NOT_FOUND" => "See yours with: carrel waitlist list",
@@ -334,9 +381,32 @@ fn general_advice(refusal: &Refusal) -> Vec<String> {
     vec![line.to_owned()]
 }
 
+/// What a reservation in this state allows.
+fn after_conflict(refusal: &Refusal) -> String {
+    let state = refusal.metadata.get("state").map(String::as_str);
+    match state {
+        Some("HELD") => "Take it with: carrel confirm NUMBER, or leave it with: carrel cancel NUMBER",
+        Some("CONFIRMED") => "Arrive with: carrel check-in NUMBER; change it with carrel move, carrel cancel",
+        Some("CHECKED_IN") => "Leave with: carrel check-out NUMBER, for a while with: carrel away NUMBER",
+        Some("AWAY") => "Come back with: carrel back NUMBER, or leave with: carrel check-out NUMBER",
+        _ => "See what became of it with: carrel audit NUMBER; book another with: carrel reserve",
+    }
+    .to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::context::Zones;
+
+    #[test]
+    fn what_was_typed_wrongly_is_wrong_usage_wherever_it_is_found_out() {
+        let code = |reason| Failure::refused(Code::InvalidArgument, reason, String::new()).exit_code();
+        assert_eq!(code("INTERVAL_INVALID"), ExitCode::from(2));
+        assert_eq!(code("FIELD_INVALID"), ExitCode::from(2));
+        assert_eq!(code("LOCAL_TIME_NONEXISTENT"), ExitCode::from(2));
+        assert_eq!(code("CATALOG_INVALID"), ExitCode::from(1));
+    }
 
     #[test]
     fn what_was_typed_is_not_told_back_at_full_length() {
@@ -384,6 +454,21 @@ mod tests {
     }
 
     #[test]
+    fn what_the_state_of_a_reservation_allows_is_told_with_its_number() {
+        let refusal = Refusal {
+            code: Code::FailedPrecondition,
+            reason: "STATE_CONFLICT".into(),
+            message: "the reservation is away".into(),
+            metadata: BTreeMap::from([("state".to_owned(), "AWAY".to_owned())]),
+            alternatives: Vec::new(),
+            options: Vec::new(),
+            rules: Vec::new(),
+        };
+        let told = Failure::from(ClientError::Refused(refusal)).with_number("17").told();
+        assert!(told.ends_with("Come back with: carrel back 17, or leave with: carrel check-out 17"), "{told}");
+    }
+
+    #[test]
     fn a_refusal_is_told_to_programs_in_the_agreed_shape() {
         assert_eq!(
             taken().json().as_deref(),
@@ -405,14 +490,17 @@ mod tests {
         let interval = Some(v1::Interval { start_time: at(1_700_000_400), end_time: at(1_700_004_000) });
         let option = v1::Alternative { seat: Some(seat), interval, group_seats: Vec::new() };
         let refused = Failure::refused(Code::FailedPrecondition, "CLOSED", "it opens at 2023-11-15T07:00:00Z".into());
-        let Failure::Refused { mut refusal, advice, zones } = refused else { panic!("a refusal") };
+        let Failure::Refused { mut refusal, advice, .. } = refused else { panic!("a refusal") };
         refusal.options.push(option);
         let branch = v1::BranchSummary {
             name: "branches/main".into(),
             time_zone: "Asia/Kathmandu".into(),
             ..Default::default()
         };
-        let failure = Failure::Refused { refusal, advice, zones }.on_the_clocks_of(Zones::new(&[branch]));
+        let failure = Failure::Refused { refusal, advice, clock: None };
+        assert!(failure.has_times());
+        let clock = Zones::new(&[branch]).shared_by(failure.seats().into_iter());
+        let failure = failure.on_the_clock(clock);
         let text = failure.text().expect("there is something to say");
         assert!(text.contains("it opens at 2023-11-15 12:45 +0545"), "{text}");
         assert!(text.contains("2023-11-15 04:05–05:05 +0545  main/r-102"), "{text}");

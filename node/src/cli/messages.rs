@@ -12,7 +12,7 @@ use tonic::Code;
 
 use super::accounts::role_parser;
 use super::context::Context;
-use super::errors::Failure;
+use super::errors::{Failure, position};
 use super::names::{self, short};
 use super::pages::{self, PAGE_SIZE};
 use super::table::{plain, table, words};
@@ -132,11 +132,20 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failu
 
 async fn send(context: &Context, Recipients(recipients): Recipients, text: String) -> Result<(), Failure> {
     let to: Vec<String> = recipients.iter().map(|name| short(name)).collect();
-    let request = v1::SendMessageRequest { request_id: new_request_id(), recipients, text };
-    let response = context.wait(context.client()?.send_message(request)).await?;
+    let request = v1::SendMessageRequest { request_id: new_request_id(), recipients: recipients.clone(), text };
+    let response = context.wait(context.client()?.send_message(request)).await;
+    let response = response.map_err(|failure| named(failure, &recipients))?;
     context.answer(&response, || {
         let name = response.message.as_ref().map(|message| short(&message.name)).unwrap_or_default();
         format!("Message {name} sent to {}.", to.join(", "))
+    })
+}
+
+/// Whom there is not: the cluster says only which of them.
+pub(super) fn named(failure: Failure, recipients: &[String]) -> Failure {
+    failure.reword("RECIPIENT_NOT_FOUND", |refusal| {
+        let name = recipients.get(position(refusal)?)?;
+        Some(format!("there is no account {}, nothing was sent", short(name)))
     })
 }
 
@@ -267,6 +276,15 @@ fn from_input(input: impl Read) -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_recipient_who_is_not_there_is_named() {
+        let mut refused = Failure::refused(Code::NotFound, "RECIPIENT_NOT_FOUND", "recipient 2 was not found".into());
+        let Failure::Refused { refusal, .. } = &mut refused else { panic!("a refusal") };
+        refusal.metadata.insert("position".into(), "1".into());
+        let to = ["users/ben".to_owned(), "users/cloe".to_owned()];
+        assert!(named(refused, &to).told().starts_with("there is no account cloe"));
+    }
 
     #[test]
     fn several_people_are_one_argument() {

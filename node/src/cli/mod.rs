@@ -22,6 +22,7 @@ mod names;
 mod outward;
 mod own;
 mod pages;
+mod permission;
 mod projection;
 mod recover;
 mod rehearse;
@@ -40,6 +41,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::Resettable;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
@@ -175,15 +177,44 @@ pub fn main() -> ExitCode {
     let Cli { globals, command } = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() && wants_json(std::env::args_os()) => {
-            return Failure::from(error).report(Output::Json);
+            return Failure::from(as_typed(error, std::env::args_os())).report(Output::Json);
         }
-        Err(error) => error.exit(),
+        Err(error) => as_typed(error, std::env::args_os()).exit(),
     };
     let output = globals.output;
     match dispatch(globals, command) {
         Ok(code) => code,
-        Err(failure) => failure.report(output),
+        Err(failure) => failure.advise(|refusal| permission::advice(refusal, &command_path())).report(output),
     }
+}
+
+/// What is wrong with a command line, with a usage of what was typed: what the environment adds is none of it.
+fn as_typed(error: clap::Error, words: impl IntoIterator<Item = OsString>) -> clap::Error {
+    fn without_environment(command: clap::Command) -> clap::Command {
+        let command = command.mut_args(|argument| argument.env(Resettable::Reset));
+        command.mut_subcommands(without_environment)
+    }
+    if !error.use_stderr() {
+        return error;
+    }
+    match without_environment(Cli::command()).try_get_matches_from(words) {
+        // If the environment alone is at fault, the first complaint is the right one.
+        Err(typed) if typed.kind() == error.kind() => typed,
+        Err(_) | Ok(_) => error,
+    }
+}
+
+/// The command that was given with the one inside it: `users set-role`.
+fn command_path() -> String {
+    let mut path = Vec::new();
+    let mut commands = Cli::command();
+    for word in std::env::args_os().skip(1) {
+        if let Some(inner) = word.to_str().and_then(|word| commands.find_subcommand(word)).cloned() {
+            path.push(inner.get_name().to_owned());
+            commands = inner;
+        }
+    }
+    path.join(" ")
 }
 
 /// Whether a command line that could not be understood asked for JSON: its author is a program.
@@ -292,6 +323,9 @@ mod tests {
             "users list",
             "users list a*",
             "users delete amy",
+            "users delete amy --yes",
+            "waitlist offers",
+            "chat --plain --yes",
             "users set-role ben librarian --branch main --branch law",
             "branches",
             "seats search --branch main",
@@ -302,19 +336,21 @@ mod tests {
              --request-id 6ba7b810-9dad-41d1-80b4-00c04fd430c8",
             "reserve --branch main --area hall --power --amenity window --from 10:00 --to 12:00 --dry-run",
             "reserve main/r-101 --from 10:00 --to 12:00 --for amy --reason asked --exempt",
-            "hold main/r-101 --from 10:00 --to 12:00",
+            "hold main/r-101 --from 10:00 --to 12:00 --dry-run",
             "confirm 17",
             "group main/r-101=amy main/r-102=ben --from 10:00 --to 12:00 --dry-run",
             "series main/r-101 --from 10:00 --to 12:00 --every week --times 12",
             "why main/r-101 --from 10:00 --to 12:00",
             "quota main/hall --at 12:00",
-            "walk-in main/r-101 --until 12:00 --for amy --code K7M-2QP",
+            "walk-in main/r-101 --until 12:00 --for amy --code K7M-2QP --dry-run",
             "check-in 17 --code k7m2qp",
             "away 17",
             "back 17 --code K7M-2QP",
             "extend 17 --until 18:00 --dry-run",
             "move 17 --seat main/r-102",
             "move 17 --from 15:00 --to 17:00",
+            "move 17 --to 17:00",
+            "move 17 --from 15:00",
             "report-empty main/r-101",
             "cancel 17 --reason repairs",
             "seats close maintenance --seat main/r-101 --from 10:00 --to 12:00 --reason lamp",
@@ -338,7 +374,7 @@ mod tests {
             "webhooks add https://example.org/carrel",
             "webhooks rotate 67e5504410b1426f9247bb680e5fe0c8",
             "webhooks remove 67e5504410b1426f9247bb680e5fe0c8",
-            "waitlist join --branch main --from 10:00 --to 18:00 --stay 120",
+            "waitlist join --branch main --from 10:00 --to 18:00 --stay 120 --amenity window --dry-run",
             "reservations",
             "reservations --state confirmed --upcoming",
             "reservations --state CHECKED_IN",
@@ -455,8 +491,9 @@ mod tests {
             "reserve main/r-101 --from 10:00 --to 12:00 --for amy",
             "reserve main/r-101 --from 10:00 --to 12:00 --exempt",
             "move 17",
-            "move 17 --from 10:00",
             "extend 17",
+            "check-in abc",
+            "waitlist leave abc",
             "group --from 10:00 --to 12:00",
             "group main/r-101 --from 10:00 --to 12:00",
             "series main/r-101 --from 10:00 --to 12:00 --every week --times 32",
@@ -492,6 +529,16 @@ mod tests {
             assert_eq!(error.exit_code(), 2, "{line}");
         }
     }
+
+    #[test]
+    fn a_usage_is_of_what_was_typed() {
+        let words = |line: &str| -> Vec<OsString> { line.split(' ').map(OsString::from).collect() };
+        let line = words("carrel seats close --seat main/a --from 10:00 --to 12:00 --reason x");
+        let error = Cli::try_parse_from(&line).expect_err("it does not say what for");
+        let text = as_typed(error, line).to_string();
+        assert!(text.contains("maintenance|closure") && !text.contains("--endpoints"), "{text}");
+    }
+
     #[test]
     fn an_authority_to_trust_makes_the_usual_endpoints_tls() {
         let of = |named: &str, ca: Option<&str>| {

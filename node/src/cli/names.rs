@@ -99,12 +99,12 @@ pub(super) fn user_id(text: &str) -> Result<String, String> {
 
 /// `17` or `reservations/17`.
 pub(super) fn reservation(text: &str) -> Result<String, String> {
-    long("reservations", text).ok_or_else(|| "write a reservation by its number, for example 17".into())
+    numbered("reservations", text).ok_or_else(|| "write a reservation by its number, for example 17".into())
 }
 
 /// `5` or `waitlistEntries/5`.
 pub(super) fn waitlist_entry(text: &str) -> Result<String, String> {
-    long("waitlistEntries", text).ok_or_else(|| "write a waitlist entry by its number, for example 5".into())
+    numbered("waitlistEntries", text).ok_or_else(|| "write a waitlist entry by its number, for example 5".into())
 }
 
 /// `1207-0` or `messages/1207-0`.
@@ -124,6 +124,10 @@ pub(super) fn id(name: &str) -> &str {
 pub(super) fn short(name: &str) -> String {
     let ids: Vec<&str> = name.split('/').skip(1).step_by(2).collect();
     if ids.is_empty() { name.to_owned() } else { ids.join("/") }
+}
+
+fn numbered(collection: &str, text: &str) -> Option<String> {
+    long(collection, text).filter(|name| id(name).bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 fn long(collection: &str, text: &str) -> Option<String> {
@@ -169,6 +173,9 @@ mod tests {
         }
         for text in ["", "messages/", "ben", "users/1207-0"] {
             assert!(message(text).is_err(), "{text}");
+        }
+        for text in ["abc", "-1", "reservations/", "1207-0", "users/17"] {
+            assert!(reservation(text).is_err() && waitlist_entry(text).is_err(), "{text}");
         }
         assert!("a/b/c".parse::<AreaName>().is_err());
     }

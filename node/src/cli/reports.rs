@@ -15,14 +15,15 @@ use jiff::{ToSpan, Zoned};
 use super::context::{Context, print};
 use super::errors::Failure;
 use super::names::{self, short};
-use super::table::table;
+use super::table::{table, terminal_columns};
 use super::time::shown;
 
 /// What is looked at if nothing else is said.
 const DAYS: i64 = 28;
 
-/// A bar at its longest.
+/// A bar at its longest, and the shortest that says anything.
 const BAR_CHARS: usize = 20;
+const BAR_CHARS_MIN: usize = 5;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -100,7 +101,8 @@ impl By {
 }
 
 impl Span {
-    async fn scope(&self, context: &Context) -> Result<v1::ReportScope, Failure> {
+    /// With the days in words.
+    async fn scope(&self, context: &Context) -> Result<(v1::ReportScope, String), Failure> {
         let zone = match &self.branch {
             Some(branch) => context.zone_of(branch).await?,
             None => TimeZone::UTC,
@@ -114,7 +116,21 @@ impl Span {
             Ok::<_, Failure>(Some(prost_types::Timestamp { seconds: at.timestamp().as_second(), nanos: 0 }))
         };
         let interval = Some(v1::Interval { start_time: midnight(from)?, end_time: midnight(to)? });
-        Ok(v1::ReportScope { branch: self.branch.clone().unwrap_or_default(), interval })
+        let last = to.yesterday().map_err(out_of_reach)?;
+        let of = self.branch.as_ref().map_or_else(|| "all branches".to_owned(), |branch| short(branch));
+        let clock = zone.iana_name().unwrap_or("UTC");
+        let period = format!("{from} to {last}, {of}, days of {clock}");
+        Ok((v1::ReportScope { branch: self.branch.clone().unwrap_or_default(), interval }, period))
+    }
+
+    /// Librarians see the branches that they run, and have to say which.
+    fn name_one(&self, failure: Failure) -> Failure {
+        let is_of_all = self.branch.is_none();
+        failure.advise(|refusal| {
+            let is_refused = is_of_all && refusal.reason == "NOT_PERMITTED";
+            let line = "Librarians name a branch of theirs: --branch B (carrel whoami lists them).";
+            is_refused.then(|| line.to_owned()).into_iter().collect()
+        })
     }
 }
 
@@ -140,9 +156,12 @@ pub(super) async fn run(context: &Context, Command::Report(report): Command) -> 
 }
 
 async fn utilization(context: &Context, lines: &Lines) -> Result<(), Failure> {
-    let request =
-        v1::GetUtilizationRequest { scope: Some(lines.span.scope(context).await?), grouping: lines.by.grouping() };
-    let response = context.wait(client(context)?.get_utilization(request)).await?;
+    let (scope, period) = lines.span.scope(context).await?;
+    let request = v1::GetUtilizationRequest { scope: Some(scope), grouping: lines.by.grouping() };
+    let response = context
+        .wait(client(context)?.get_utilization(request))
+        .await
+        .map_err(|failure| lines.span.name_one(failure))?;
     if lines.csv {
         let rows = response.lines.iter().map(|line| {
             let v1::get_utilization_response::Line { group, seat_count, reservation_count, .. } = line;
@@ -154,24 +173,26 @@ async fn utilization(context: &Context, lines: &Lines) -> Result<(), Failure> {
     }
     context.answer(&response, || {
         let rows = response.lines.iter().map(|line| {
-            [
+            let row = [
                 named(&line.group),
                 line.seat_count.to_string(),
                 line.reservation_count.to_string(),
                 percent(line.kept_share),
                 percent(line.used_share),
-                bar(line.used_share),
-            ]
+                String::new(),
+            ];
+            (row, line.used_share)
         });
-        let text = table(["GROUP", "SEATS", "RESERVATIONS", "KEPT", "USED", ""], rows.collect(), NOTHING);
-        text + &under(response.source.as_ref())
+        let text = with_bars(["GROUP", "SEATS", "RESERVATIONS", "KEPT", "USED", ""], rows.collect());
+        text + &under(&period, response.source.as_ref())
     })
 }
 
 async fn no_shows(context: &Context, lines: &Lines) -> Result<(), Failure> {
-    let request =
-        v1::GetNoShowsRequest { scope: Some(lines.span.scope(context).await?), grouping: lines.by.grouping() };
-    let response = context.wait(client(context)?.get_no_shows(request)).await?;
+    let (scope, period) = lines.span.scope(context).await?;
+    let request = v1::GetNoShowsRequest { scope: Some(scope), grouping: lines.by.grouping() };
+    let response =
+        context.wait(client(context)?.get_no_shows(request)).await.map_err(|failure| lines.span.name_one(failure))?;
     let numbers = |line: &v1::get_no_shows_response::Line| {
         let v1::get_no_shows_response::Line { due_count, no_show_count, released_count, cancelled_count, .. } = line;
         [due_count, no_show_count, released_count, cancelled_count].map(|count| count.to_string())
@@ -187,17 +208,20 @@ async fn no_shows(context: &Context, lines: &Lines) -> Result<(), Failure> {
         let most = response.lines.iter().map(|line| line.no_show_rate).fold(0.0, f64::max);
         let rows = response.lines.iter().map(|line| {
             let [due, no_shows, released, cancelled] = numbers(line);
-            let (rate, bar) = (percent(line.no_show_rate), bar(of(line.no_show_rate, most)));
-            [named(&line.group), due, no_shows, rate, released, cancelled, bar]
+            let rate = percent(line.no_show_rate);
+            let row = [named(&line.group), due, no_shows, rate, released, cancelled, String::new()];
+            (row, of(line.no_show_rate, most))
         });
         let headings = ["GROUP", "DUE", "NO-SHOWS", "RATE", "RELEASED", "CANCELLED", ""];
-        table(headings, rows.collect(), NOTHING) + &under(response.source.as_ref())
+        with_bars(headings, rows.collect()) + &under(&period, response.source.as_ref())
     })
 }
 
 async fn waits(context: &Context, lines: &Lines) -> Result<(), Failure> {
-    let request = v1::GetWaitsRequest { scope: Some(lines.span.scope(context).await?), grouping: lines.by.grouping() };
-    let response = context.wait(client(context)?.get_waits(request)).await?;
+    let (scope, period) = lines.span.scope(context).await?;
+    let request = v1::GetWaitsRequest { scope: Some(scope), grouping: lines.by.grouping() };
+    let response =
+        context.wait(client(context)?.get_waits(request)).await.map_err(|failure| lines.span.name_one(failure))?;
     let numbers = |line: &v1::get_waits_response::Line| {
         let v1::get_waits_response::Line { wait_count, fulfilled_count, expired_count, left_count, .. } = line;
         [wait_count, fulfilled_count, expired_count, left_count].map(|count| count.to_string())
@@ -217,17 +241,20 @@ async fn waits(context: &Context, lines: &Lines) -> Result<(), Failure> {
         let most = response.lines.iter().map(|line| line.median_minutes).fold(0.0, f64::max);
         let rows = response.lines.iter().map(|line| {
             let ([waits, met, expired, left], [_, median, ninetieth]) = (numbers(line), minutes(line));
-            let bar = bar(of(line.median_minutes, most));
-            [named(&line.group), waits, met, expired, left, format!("{median} min"), format!("{ninetieth} min"), bar]
+            let (half, most_of_them) = (format!("{median} min"), format!("{ninetieth} min"));
+            let row = [named(&line.group), waits, met, expired, left, half, most_of_them, String::new()];
+            (row, of(line.median_minutes, most))
         });
         let headings = ["GROUP", "WAITS", "MET", "EXPIRED", "LEFT", "HALF WITHIN", "MOST WITHIN", ""];
-        table(headings, rows.collect(), NOTHING) + &under(response.source.as_ref())
+        with_bars(headings, rows.collect()) + &under(&period, response.source.as_ref())
     })
 }
 
 async fn peak(context: &Context, lines: &Lines) -> Result<(), Failure> {
-    let request = v1::GetPeaksRequest { scope: Some(lines.span.scope(context).await?), grouping: lines.by.grouping() };
-    let response = context.wait(client(context)?.get_peaks(request)).await?;
+    let (scope, period) = lines.span.scope(context).await?;
+    let request = v1::GetPeaksRequest { scope: Some(scope), grouping: lines.by.grouping() };
+    let response =
+        context.wait(client(context)?.get_peaks(request)).await.map_err(|failure| lines.span.name_one(failure))?;
     if lines.csv {
         let rows = response.lines.iter().map(|line| {
             let at = shown_utc(line.peak_time.as_ref());
@@ -240,20 +267,21 @@ async fn peak(context: &Context, lines: &Lines) -> Result<(), Failure> {
         let rows = response.lines.iter().map(|line| {
             let full = of(line.peak_count as f64, line.seat_count as f64);
             let at = shown(line.peak_time.as_ref(), &zones.of_or_utc(&line.group));
-            [named(&line.group), line.seat_count.to_string(), line.peak_count.to_string(), percent(full), at, bar(full)]
+            let (seats, peak) = (line.seat_count.to_string(), line.peak_count.to_string());
+            ([named(&line.group), seats, peak, percent(full), at, String::new()], full)
         });
         let headings = ["GROUP", "SEATS", "PEAK", "FULL", "AT", ""];
-        table(headings, rows.collect(), NOTHING) + &under(response.source.as_ref())
+        with_bars(headings, rows.collect()) + &under(&period, response.source.as_ref())
     })
 }
 
 async fn export(context: &Context, span: &Span, names: bool) -> Result<(), Failure> {
-    let request = v1::ExportReservationsRequest { scope: Some(span.scope(context).await?), names };
+    let request = v1::ExportReservationsRequest { scope: Some(span.scope(context).await?.0), names };
     let asked = client(context)?;
     let asked = asked.call(request, |channel, request| async move {
         ReportServiceClient::new(channel).export_reservations(request).await
     });
-    let mut pieces = context.wait(asked).await?;
+    let mut pieces = context.wait(asked).await.map_err(|failure| span.name_one(failure))?;
     let mut out = io::stdout().lock();
     loop {
         match pieces.message().await {
@@ -289,14 +317,14 @@ fn csv<const N: usize>(headings: [&str; N], rows: impl Iterator<Item = [String; 
 }
 
 /// How fresh it is, below the table.
-fn under(source: Option<&v1::ReportSource>) -> String {
-    let Some(source) = source else { return String::new() };
+fn under(period: &str, source: Option<&v1::ReportSource>) -> String {
+    let Some(source) = source else { return format!("\n\n{period}.\n") };
     let whose = match source.kind() {
         Kind::Record => "the record in Postgres",
         Kind::State | Kind::Unspecified => "what the nodes hold",
     };
     let at = shown_utc(source.applied_time.as_ref());
-    format!("\n\nFrom {whose}, through entry {} of {at}.\n", source.applied_index)
+    format!("\n\n{period}.\nFrom {whose}, through entry {} of {at}.\n", source.applied_index)
 }
 
 fn shown_utc(at: Option<&prost_types::Timestamp>) -> String {
@@ -316,10 +344,33 @@ fn of(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole } else { 0.0 }
 }
 
+/// A table whose last column is a bar for each share, as long as the terminal has room for.
+fn with_bars<const N: usize>(headings: [&str; N], rows: Vec<([String; N], f64)>) -> String {
+    let chars = bar_chars(&headings, &rows, terminal_columns());
+    let rows = rows.into_iter().map(|(mut row, share)| {
+        if let Some(last) = row.last_mut().filter(|_| chars >= BAR_CHARS_MIN) {
+            *last = bar(share, chars);
+        }
+        row
+    });
+    table(headings, rows.collect(), NOTHING)
+}
+
+fn bar_chars<const N: usize>(headings: &[&str; N], rows: &[([String; N], f64)], columns: Option<u16>) -> usize {
+    let Some(columns) = columns else { return BAR_CHARS };
+    let width = |nth: usize| {
+        let cells = rows.iter().map(|(row, _)| row[nth].chars().count());
+        cells.chain([headings[nth].chars().count()]).max().unwrap_or_default() + 2
+    };
+    let taken: usize = (0..N.saturating_sub(1)).map(width).sum();
+    // The gap behind it is there, too.
+    usize::from(columns).saturating_sub(taken + 2).min(BAR_CHARS)
+}
+
 /// "██████▌", in eighths of a character, for a share of 1 as long as it gets.
-fn bar(share: f64) -> String {
+fn bar(share: f64, chars: usize) -> String {
     const PART: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
-    let eighths = (share.clamp(0.0, 1.0) * (BAR_CHARS * 8) as f64).round() as usize;
+    let eighths = (share.clamp(0.0, 1.0) * (chars * 8) as f64).round() as usize;
     "█".repeat(eighths / 8) + PART[eighths % 8]
 }
 
@@ -329,9 +380,17 @@ mod tests {
 
     #[test]
     fn a_bar_is_as_long_as_its_share() {
+        let bar = |share| bar(share, BAR_CHARS);
         assert_eq!(bar(0.0), "");
         assert_eq!(bar(0.5), "██████████");
         assert_eq!(bar(0.53125), "██████████▋");
         assert_eq!(bar(1.7).chars().count(), BAR_CHARS);
+    }
+
+    #[test]
+    fn a_bar_is_no_longer_than_the_terminal_has_room_for() {
+        let rows = vec![(["lindenhof/reading-room".to_owned(), "17".to_owned(), String::new()], 1.0)];
+        let chars = |columns| bar_chars(&["GROUP", "NO-SHOWS", ""], &rows, columns);
+        assert_eq!((chars(None), chars(Some(120)), chars(Some(50)), chars(Some(30))), (20, 20, 14, 0));
     }
 }

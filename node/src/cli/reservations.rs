@@ -11,7 +11,7 @@ use super::errors::{Failure, see_your_own};
 use super::names::{self, SeatName, short};
 use super::pages::{self, PAGE_SIZE};
 use super::table::{facts, table, words};
-use super::time::{Moment, interval, moment, shown, shown_clock, shown_interval};
+use super::time::{Moment, interval, moment, shown, shown_clock, shown_interval, start};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -55,6 +55,9 @@ Examples:
         /// The code that the seat shows, where that is asked for
         #[arg(long, value_name = "CODE")]
         code: Option<String>,
+        /// Say what would come of it, and change nothing
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Leave your seat for a while: it is kept until the time that is shown
     Away {
@@ -120,13 +123,13 @@ pub(super) struct Exchange {
     #[arg(value_name = "R", value_parser = names::reservation)]
     reservation: String,
     /// Another seat: BRANCH/SEAT [default: the one it has]
-    #[arg(long, value_name = "SEAT", required_unless_present = "from")]
+    #[arg(long, value_name = "SEAT", required_unless_present_any = ["from", "to"])]
     seat: Option<SeatName>,
     /// Another begin: HH:MM today, or a date and a time [default: as it is]
-    #[arg(long, value_name = "T", requires = "to")]
+    #[arg(long, value_name = "T")]
     from: Option<Moment>,
-    /// Another end
-    #[arg(long, value_name = "T", requires = "from")]
+    /// Another end [default: as it is]
+    #[arg(long, value_name = "T")]
     to: Option<Moment>,
     /// Say what would come of it, and change nothing
     #[arg(long)]
@@ -150,7 +153,9 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failu
         Command::Reservation(One::Show { reservation }) => show(context, reservation).await.map_err(foreign),
         Command::CheckIn(arrival) => check_in(context, arrival, "Checked in").await.map_err(foreign),
         Command::Back(arrival) => check_in(context, arrival, "Welcome back").await.map_err(foreign),
-        Command::WalkIn { seat, until, person, code } => walk_in(context, seat, &until, person, code).await,
+        Command::WalkIn { seat, until, person, code, dry_run } => {
+            walk_in(context, seat, &until, person, code, dry_run).await
+        }
         Command::Away { reservation } => step_away(context, reservation).await.map_err(foreign),
         Command::Extend { reservation, until, dry_run } => {
             extend(context, reservation, &until, dry_run).await.map_err(foreign)
@@ -256,6 +261,7 @@ async fn show(context: &Context, name: String) -> Result<(), Failure> {
 
 async fn check_in(context: &Context, arrival: Arrival, what: &str) -> Result<(), Failure> {
     let Arrival { reservation: name, code } = arrival;
+    context.is_about(&name);
     let presence_code = code.unwrap_or_default();
     let request = v1::CheckInRequest { request_id: new_request_id(), name, presence_code };
     let response = context.wait(context.client()?.check_in(request)).await?;
@@ -269,6 +275,7 @@ async fn walk_in(
     until: &Moment,
     person: Option<String>,
     code: Option<String>,
+    dry_run: bool,
 ) -> Result<(), Failure> {
     let request = v1::WalkInRequest {
         request_id: new_request_id(),
@@ -276,14 +283,21 @@ async fn walk_in(
         seat: seat.name,
         on_behalf_of: person.unwrap_or_default(),
         presence_code: code.unwrap_or_default(),
-        validate_only: false,
+        validate_only: dry_run,
     };
     let response = context.wait(context.client()?.walk_in(request)).await?;
     let zones = context.zones_for_text().await;
-    context.answer(&response, || outcome("Checked in", response.reservation.as_ref(), zones))
+    context.answer(&response, || {
+        if dry_run {
+            let place = place_and_time(&response.reservation.clone().unwrap_or_default(), zones);
+            return format!("It would be granted: {place}. Nothing was changed.");
+        }
+        outcome("Checked in", response.reservation.as_ref(), zones)
+    })
 }
 
 async fn step_away(context: &Context, name: String) -> Result<(), Failure> {
+    context.is_about(&name);
     let request = v1::StepAwayRequest { request_id: new_request_id(), name };
     let response = context.wait(context.client()?.step_away(request)).await?;
     let zones = context.zones_for_text().await;
@@ -296,6 +310,7 @@ async fn step_away(context: &Context, name: String) -> Result<(), Failure> {
 }
 
 async fn extend(context: &Context, name: String, until: &Moment, dry_run: bool) -> Result<(), Failure> {
+    context.is_about(&name);
     let branch = branch_of(context, &name, until.needs_zone()).await?;
     let end_time = Some(moment(context, &branch, until).await?);
     let request = v1::ExtendReservationRequest { request_id: new_request_id(), name, end_time, validate_only: dry_run };
@@ -307,15 +322,31 @@ async fn extend(context: &Context, name: String, until: &Moment, dry_run: bool) 
 
 async fn exchange(context: &Context, exchange: Exchange) -> Result<(), Failure> {
     let Exchange { reservation: name, seat, from, to, dry_run } = exchange;
-    let times = match from.as_ref().zip(to.as_ref()) {
-        Some((from, to)) => {
+    context.is_about(&name);
+    let needs_zone = [&from, &to].into_iter().flatten().any(Moment::needs_zone);
+    let times = match (&from, &to) {
+        (None, None) => None,
+        (Some(from), Some(to)) => {
             let branch = match &seat {
                 Some(seat) => seat.branch.clone(),
-                None => branch_of(context, &name, from.needs_zone() || to.needs_zone()).await?,
+                None => branch_of(context, &name, needs_zone).await?,
             };
             Some(interval(context, &branch, from, to).await?)
         }
-        None => None,
+        // What is not said stays as it is, which only the reservation knows.
+        (from, to) => {
+            let now = reservation(context, &name).await?;
+            let branch = seat.as_ref().map_or_else(|| branch_in(&now.seat), |seat| seat.branch.clone());
+            let start_time = match from {
+                Some(from) => Some(start(context, &branch, from).await?),
+                None => now.start_time,
+            };
+            let end_time = match to {
+                Some(to) => Some(moment(context, &branch, to).await?),
+                None => now.end_time,
+            };
+            Some(v1::Interval { start_time, end_time })
+        }
     };
     let request = v1::RescheduleReservationRequest {
         request_id: new_request_id(),
@@ -335,9 +366,17 @@ async fn branch_of(context: &Context, name: &str, is_needed: bool) -> Result<Str
     if !is_needed {
         return Ok(String::new());
     }
+    Ok(branch_in(&reservation(context, name).await?.seat))
+}
+
+async fn reservation(context: &Context, name: &str) -> Result<v1::Reservation, Failure> {
     let request = v1::GetReservationRequest { name: name.to_owned(), read: None };
-    let reservation = context.wait(context.client()?.get_reservation(request)).await?.reservation.unwrap_or_default();
-    Ok(reservation.seat.split("/seats/").next().unwrap_or_default().to_owned())
+    Ok(context.wait(context.client()?.get_reservation(request)).await?.reservation.unwrap_or_default())
+}
+
+/// `branches/main` of `branches/main/seats/r-101`.
+fn branch_in(seat: &str) -> String {
+    seat.split("/seats/").next().unwrap_or_default().to_owned()
 }
 
 async fn report_empty(context: &Context, seat: SeatName) -> Result<(), Failure> {
@@ -349,6 +388,7 @@ async fn report_empty(context: &Context, seat: SeatName) -> Result<(), Failure> 
 }
 
 async fn check_out(context: &Context, name: String) -> Result<(), Failure> {
+    context.is_about(&name);
     let request = v1::CheckOutRequest { request_id: new_request_id(), name };
     let response = context.wait(context.client()?.check_out(request)).await?;
     let zones = context.zones_for_text().await;
@@ -356,6 +396,7 @@ async fn check_out(context: &Context, name: String) -> Result<(), Failure> {
 }
 
 async fn cancel(context: &Context, name: String, reason: Option<String>) -> Result<(), Failure> {
+    context.is_about(&name);
     let reason = reason.unwrap_or_default();
     let request = v1::CancelReservationRequest { request_id: new_request_id(), name, reason };
     let response = context.wait(context.client()?.cancel_reservation(request)).await?;

@@ -6,6 +6,7 @@ use carrel_proto::client::{MapNews, Options};
 use carrel_proto::v1;
 use carrel_proto::v1::watch_seat_map_response::{Changes, Event, Snapshot};
 use clap::{Args, Subcommand};
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::context::{Context, Zones};
@@ -14,7 +15,7 @@ use super::errors::Failure;
 use super::names::{self, AreaName, SeatName, short};
 use super::pages::{self, PAGE_SIZE};
 use super::table::{facts, table};
-use super::time::{Moment, interval, shown, shown_interval};
+use super::time::{Moment, interval, shown, shown_clock_of, shown_interval};
 
 /// Someone who watches would rather wait through a restart of the whole cluster than start again.
 const WATCH_DEADLINE: Duration = Duration::from_secs(60);
@@ -70,7 +71,7 @@ Examples:
   carrel seats close closure --branch main --area hall --from 08:00 --to 24:00 --reason exam --dry-run")]
     Close {
         /// What for
-        #[arg(value_enum)]
+        #[arg(value_enum, value_name = "maintenance|closure")]
         closing: Closing,
         #[command(flatten)]
         place: Place,
@@ -199,6 +200,7 @@ async fn search_seats(context: &Context, search: Search) -> Result<(), Failure> 
 
 async fn watch(context: &Context, branch: String, area: Option<AreaName>) -> Result<(), Failure> {
     let zones = context.zones_for_text().await;
+    let zone = zones.of_or_utc(&branch);
     let area = area.map(|area| area.within(&branch)).unwrap_or_default();
     let patient = Options { deadline: WATCH_DEADLINE, ..Options::default() };
     let request = v1::WatchSeatMapRequest { branch, area, after: String::new() };
@@ -216,13 +218,18 @@ async fn watch(context: &Context, branch: String, area: Option<AreaName>) -> Res
         let is_whole = matches!(event, Event::Snapshot(_));
         let resume_token = watch.resume_token().to_owned();
         context.answer(&v1::WatchSeatMapResponse { event: Some(event), resume_token }, || {
-            let shown = seats.iter().filter(|seat| seat.available || !is_whole);
+            if is_whole {
+                let free_now = seats.iter().filter(|seat| seat.available);
+                let row =
+                    |seat: &v1::Seat| [short(&seat.name), seat.label.clone(), free(seat, zones), amenities_of(seat)];
+                return table(["SEAT", "LABEL", "FREE", "WITH"], free_now.map(row).collect(), "No seat is free.");
+            }
+            let now = shown_clock_of(Timestamp::now(), &zone);
             let line = |seat: &v1::Seat| {
-                let state = if seat.available { free(seat, zones) } else { "taken".to_owned() };
-                format!("{}  {state}", short(&seat.name))
+                let state = if seat.available { format!("free {}", free(seat, zones)) } else { "taken".to_owned() };
+                format!("{now}  {}  {}", short(&seat.name), state.replace("free yes", "free"))
             };
-            let lines: Vec<String> = shown.map(line).collect();
-            if lines.is_empty() { "No seat is free.".to_owned() } else { lines.join("\n") }
+            seats.iter().map(line).collect::<Vec<_>>().join("\n")
         })?;
     }
 }

@@ -1,6 +1,6 @@
 //! How answers look to people: columns without lines around them, and text from others made harmless.
 
-use comfy_table::{Attribute, Cell, ContentArrangement, Table, TableStyle, presets};
+use comfy_table::{Attribute, Cell, ColumnConstraint, ContentArrangement, Table, TableStyle, Width, presets};
 
 /// Rows under bold headings; or `empty` if there are none.
 pub(super) fn table<const N: usize>(headings: [&str; N], rows: Vec<[String; N]>, empty: &str) -> String {
@@ -53,13 +53,44 @@ fn bare() -> Table {
     table
 }
 
-fn laid_out(mut table: Table) -> String {
+/// How wide a terminal it is; nothing in a file or a pipe.
+pub(super) fn terminal_columns() -> Option<u16> {
+    // A terminal of unknown size says that it has no width at all.
+    bare().width().map(|width| width.max(WIDTH_MIN))
+}
+
+/// Between columns.
+const GAP: u16 = 2;
+/// What the one column that is broken keeps at least.
+const BROKEN_MIN: u16 = 12;
+
+fn laid_out(table: Table) -> String {
+    let columns = terminal_columns();
+    laid_out_in(table, columns)
+}
+
+/// Where there is no room for all, the widest column is broken, between words, and no other.
+fn laid_out_in(mut table: Table, columns: Option<u16>) -> String {
     for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
+        column.set_padding((0, GAP));
     }
-    // Columns of a letter or two help nobody, and a terminal of unknown size says that it has no width at all.
-    if table.width().is_some_and(|width| width < WIDTH_MIN) {
-        table.set_width(WIDTH_MIN);
+    let Some(columns) = columns else { return table.trim_fmt() };
+    table.set_width(columns);
+    let widths: Vec<u16> = table.column_max_content_widths();
+    let all: u16 = widths.iter().map(|width| width.saturating_add(GAP)).fold(0, u16::saturating_add);
+    let widest = widths.iter().enumerate().max_by_key(|(_, width)| **width);
+    if let Some((widest, width)) = widest.filter(|_| all > columns) {
+        let left = columns.saturating_sub(all - width);
+        if left >= BROKEN_MIN {
+            for (nth, column) in table.column_iter_mut().enumerate() {
+                let constraint = if nth == widest {
+                    ColumnConstraint::Absolute(Width::Fixed(left.saturating_add(GAP)))
+                } else {
+                    ColumnConstraint::ContentWidth
+                };
+                column.set_constraint(constraint);
+            }
+        }
     }
     table.trim_fmt()
 }
@@ -73,6 +104,16 @@ mod tests {
         let text = table(["SEAT", "FREE"], vec![["a".into(), "yes".into()], ["main/b".into(), "no".into()]], "none");
         assert_eq!(text, "SEAT    FREE\na       yes\nmain/b  no");
         assert_eq!(table(["SEAT"], Vec::new(), "No seat fits."), "No seat fits.");
+    }
+
+    #[test]
+    fn where_there_is_no_room_one_column_is_broken_between_words() {
+        let mut wide = bare();
+        wide.set_header(["WHEN", "WHY NOT"]);
+        wide.add_rows([["2027-03-01 10:00–12:00 CET", "the seat is taken for this time: choose another"]]);
+        let text = laid_out_in(wide, Some(60));
+        assert!(text.lines().all(|line| line.chars().count() <= 60), "{text}");
+        assert!(text.contains("2027-03-01 10:00–12:00 CET  the seat is taken for this"), "{text}");
     }
 
     #[test]

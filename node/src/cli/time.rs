@@ -55,6 +55,9 @@ pub(super) async fn interval(
     from: &Moment,
     to: &Moment,
 ) -> Result<v1::Interval, Failure> {
+    if !branch.is_empty() {
+        context.is_about(branch);
+    }
     let zone = if from.needs_zone() || to.needs_zone() { context.zone_of(branch).await? } else { TimeZone::UTC };
     resolve(from, to, &zone, Timestamp::now())
 }
@@ -65,9 +68,29 @@ pub(super) async fn moment(
     branch: &str,
     moment: &Moment,
 ) -> Result<prost_types::Timestamp, Failure> {
+    if !branch.is_empty() {
+        context.is_about(branch);
+    }
     let zone = if moment.needs_zone() { context.zone_of(branch).await? } else { TimeZone::UTC };
     let instant = instant(as_end(moment.meaning), &zone, Timestamp::now());
     instant.map(to_wire).map_err(|why| nonexistent(moment, &zone, why))
+}
+
+/// The instant that a moment means in a branch as a begin: midnight is the one that was.
+pub(super) async fn start(context: &Context, branch: &str, moment: &Moment) -> Result<prost_types::Timestamp, Failure> {
+    let zone = if moment.needs_zone() { context.zone_of(branch).await? } else { TimeZone::UTC };
+    instant(moment.meaning, &zone, Timestamp::now()).map(to_wire).map_err(|why| nonexistent(moment, &zone, why))
+}
+
+/// So many minutes later or, if it is less than nothing, earlier.
+pub(super) fn later(time: prost_types::Timestamp, minutes: i64) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: time.seconds.saturating_add(minutes.saturating_mul(60)), nanos: time.nanos }
+}
+
+/// The date so many days before, on a wall of that zone.
+pub(super) fn shown_days_before(time: prost_types::Timestamp, days: i64, zone: &TimeZone) -> Option<String> {
+    let date = from_wire(&time)?.to_zoned(zone.clone()).date();
+    Some(date.checked_sub(Span::new().try_days(days).ok()?).ok()?.to_string())
 }
 
 /// In so many days from now, for what no branch has a clock for.
@@ -216,6 +239,21 @@ pub(super) fn shown(time: Option<&prost_types::Timestamp>, zone: &TimeZone) -> S
 
 pub(super) fn shown_moment(instant: Timestamp, zone: &TimeZone) -> String {
     instant.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z").to_string()
+}
+
+/// `10:00:30 CET`, of what does not last; nothing if unset.
+pub(super) fn shown_second(time: Option<&prost_types::Timestamp>, zone: &TimeZone) -> String {
+    time.and_then(from_wire).map(|instant| shown_clock_of(instant, zone)).unwrap_or_default()
+}
+
+/// `2027-03-01`; nothing if unset.
+pub(super) fn shown_date(time: Option<&prost_types::Timestamp>, zone: &TimeZone) -> String {
+    time.and_then(from_wire).map(|instant| instant.to_zoned(zone.clone()).date().to_string()).unwrap_or_default()
+}
+
+/// `10:00:30 CET`
+pub(super) fn shown_clock_of(instant: Timestamp, zone: &TimeZone) -> String {
+    instant.to_zoned(zone.clone()).strftime("%H:%M:%S %Z").to_string()
 }
 
 /// `10:00`; nothing if unset.

@@ -195,7 +195,8 @@ fn explained(refusal: Refusal) -> No {
         Refusal::NotPermitted => No::new(
             PermissionDenied,
             "NOT_PERMITTED",
-            "this is not yours to see or do: ask the staff of the library if you think that it should be",
+            "this is somebody else's, or takes another role than yours: ask the staff of the library if you think that it \
+             should not",
         ),
 
         Refusal::RequestIdReused => {
@@ -246,19 +247,22 @@ fn explained(refusal: Refusal) -> No {
         Refusal::InThePast { earliest } => No::new(
             FailedPrecondition,
             "TOO_LATE",
-            "this start is in the past: choose the slot that is running now, or a later one",
+            format!(
+                "this start is in the past: choose the slot that is running now, which began at {}, or a later one",
+                time::shown(earliest)
+            ),
         )
         .with("earliest", time::shown(earliest)),
         Refusal::TooSoon { notice_minutes } => No::new(
             FailedPrecondition,
             "TOO_LATE",
-            format!("seats here are booked at least {notice_minutes} minutes before: choose a later start"),
+            format!("seats here are booked at least {notice_minutes} minutes before their start: choose a later one"),
         )
         .with("notice_minutes", notice_minutes),
         Refusal::TooFarAhead { window_days } => No::new(
             FailedPrecondition,
             "TOO_EARLY",
-            format!("this is too far ahead: seats here are booked at most {window_days} days before"),
+            format!("this is too far ahead: seats here are booked at most {window_days} days before their start"),
         )
         .with("window_days", window_days),
         Refusal::Closed => No::new(

@@ -424,10 +424,12 @@ impl Demo {
         let trust = Processes::keys(&self.args.dir).join("ca.crt");
         let trust = self.args.tls.then(|| format!("  export CARREL_CA={}\n", trust.display()));
         text += &format!(
-            "\nIn another terminal:\n\n  export CARREL_ENDPOINTS={endpoints}\n{trust}  \
+            "\nIn another terminal:\n\n  export CARREL_ENDPOINTS={endpoints}\n  \
+             export CARREL_METRICS={metrics}\n{trust}  \
              echo '{password}' | carrel login {user} --password-stdin\n  carrel branches\n\n\
              Ctrl-C stops it. Starting it again finds everything as it was.\n",
             endpoints = ready.endpoints.join(","),
+            metrics = ready.metrics.join(","),
             trust = trust.unwrap_or_default(),
             password = admin.password,
             user = admin.user,

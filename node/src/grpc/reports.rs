@@ -184,12 +184,12 @@ fn unreported(why: Unreported) -> Status {
 /// People's claims that start within what is asked about, in order of their starts.
 fn held_claims(view: &State, question: &Question) -> Vec<Claim> {
     let catalog = view.catalog();
-    let asked = |claim: &&Claim| {
+    let asked = |claim: &Claim| {
         claim.holder.is_some()
             && question.interval.contains(claim.interval.start())
             && question.covers(catalog.seat(claim.seat).branch)
     };
-    let mut claims: Vec<Claim> = view.every_claim().filter(asked).cloned().collect();
+    let mut claims: Vec<Claim> = view.every_claim().filter(asked).collect();
     claims.sort_by_key(|claim| (claim.interval.start(), claim.id));
     claims
 }

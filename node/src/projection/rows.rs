@@ -169,7 +169,7 @@ pub fn rows_of(state: &State, table: Table) -> Box<dyn Iterator<Item = Row> + Se
             ]
         })),
         Table::Users => Box::new(state.every_user().map(|row| user(&row))),
-        Table::Claims => Box::new(state.every_claim().map(claim)),
+        Table::Claims => Box::new(state.every_claim().map(|of| claim(&of))),
         Table::Waits => Box::new(state.every_wait().map(wait)),
         Table::Strikes => {
             // In order of joining and of time; by key, because the record is read so.

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use carrel_domain::format::DecodeError;
+use carrel_domain::planted::{self, Bug};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -154,6 +155,12 @@ impl ClusterRecord {
 
     fn allocate(&mut self, index: u64, incarnation: [u8; 16], ordinal: u32) -> Result<ClusterReply, ClusterRefusal> {
         let founding = self.founding.as_ref().ok_or(ClusterRefusal::NotFounded)?;
+        if planted::has(Bug::IdOfLostDiskUsedAgain)
+            && let Some(before) = self.allocated.values().find(|node| node.ordinal == ordinal).copied()
+        {
+            self.allocated.insert(incarnation, before);
+            return Ok(ClusterReply::Node(before));
+        }
         match self.allocated.get(&incarnation) {
             Some(node) if self.retired.contains(&node.id) => Err(ClusterRefusal::Retired(node.id)),
             Some(node) if node.ordinal != ordinal => Err(ClusterRefusal::Copied(*node)),

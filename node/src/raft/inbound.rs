@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use carrel_domain::planted::{self, Bug};
 use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt};
 use openraft::async_runtime::WatchReceiver;
@@ -55,6 +56,9 @@ impl<P: Platform, N: Transport<P>> Inbound<P, N> {
     pub fn check_route(&self, route: &Route) -> Result<(), WrongRoute> {
         let running = self.running()?;
         let me = running.me;
+        if planted::has(Bug::RouteNotChecked) {
+            return Ok(());
+        }
         let checked = route.check(me.cluster_id.as_bytes(), me.lineage, me.node_id);
         match checked {
             Err(WrongRoute::OtherCluster | WrongRoute::OtherLineage { .. }) => checked,

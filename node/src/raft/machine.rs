@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use carrel_domain::format::DecodeError;
+use carrel_domain::planted::{self, Bug};
 use carrel_domain::state::State;
 use futures_util::{Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
@@ -20,7 +21,7 @@ use crate::raft::measured::Measured;
 use crate::raft::platform::Platform;
 use crate::raft::replicated::{Decoded, Decoder, Replicated, encode};
 use crate::raft::snapshots::{Snapshots, StoredSnapshot};
-use crate::raft::types::{LogId, Response, Snapshot, SnapshotMeta, StoredMembership, Traced, Types};
+use crate::raft::types::{Command, LogId, Payload, Response, Snapshot, SnapshotMeta, StoredMembership, Traced, Types};
 use crate::raft::views::{Published, Views};
 use crate::raft::wal::{Log, Room};
 use crate::traces;
@@ -71,7 +72,13 @@ impl<P: Platform> RaftStateMachine<Types<P::Runtime>> for Machine<P> {
         let mut answers: Vec<(ApplyResponder<Types<P::Runtime>>, Response)> = Vec::new();
         while let Some((entry, responder)) = entries.next().await.transpose()? {
             let trace = entry.payload.trace().map(|parent| (parent, SystemTime::now()));
-            let (response, events) = self.state.apply(entry.log_id, entry.payload)?;
+            let payload = match entry.payload {
+                Payload::Normal(command) if planted::has(Bug::AppliedByLocalClock) => {
+                    Payload::Normal(Command { at: self.platform.wall_clock_us(), ..command })
+                }
+                other => other,
+            };
+            let (response, events) = self.state.apply(entry.log_id, payload)?;
             self.measured.observe(&self.state.library, &events);
             if let Some((parent, began)) = trace {
                 traces::record("apply", parent, began, entry.log_id.index);
@@ -86,8 +93,11 @@ impl<P: Platform> RaftStateMachine<Types<P::Runtime>> for Machine<P> {
                 answers.drain(..).for_each(|(responder, response)| responder.send(response));
             }
         }
-        self.publish();
-        answers.into_iter().for_each(|(responder, response)| responder.send(response));
+        // Of a batch that ended with a view there is nothing newer to show.
+        if unpublished > 0 {
+            self.publish();
+            answers.into_iter().for_each(|(responder, response)| responder.send(response));
+        }
         self.measured.applied(applied, began.elapsed());
         Ok(())
     }
@@ -103,7 +113,9 @@ impl<P: Platform> RaftStateMachine<Types<P::Runtime>> for Machine<P> {
         self.snapshots.install(&snapshot, &self.log).await?;
         self.state = Replicated::of(decoded, meta);
         self.measured.begin_tally(&self.state.library);
-        self.publish();
+        if !planted::has(Bug::SnapshotNotPublished) {
+            self.publish();
+        }
         Ok(())
     }
 
@@ -126,7 +138,11 @@ impl<P: Platform> RaftSnapshotBuilder<Types<P::Runtime>> for Builder<P> {
     async fn build_snapshot(&mut self) -> Result<Snapshot<StoredSnapshot<P>>, io::Error> {
         let meta = SnapshotMeta {
             last_log_id: self.published.applied,
-            last_membership: StoredMembership::clone(&self.published.membership),
+            last_membership: if planted::has(Bug::MembershipNotInSnapshot) {
+                StoredMembership::default()
+            } else {
+                StoredMembership::clone(&self.published.membership)
+            },
         };
         let mut need = self.room.need();
         loop {

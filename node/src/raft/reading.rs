@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use carrel_domain::planted::{self, Bug};
 use openraft::alias::{InstantOf, MpscReceiverOf, MpscSenderOf, OneshotSenderOf};
 use openraft::async_runtime::{MpscReceiver, MpscSender, OneshotSender, WatchReceiver};
 use openraft::type_config::TypeConfigExt;
@@ -125,7 +126,11 @@ async fn read_index<P: Platform, N: Transport<P>>(raft: &Raft<P>, peers: &N, lea
 
 /// On the leader: an index, once a majority has confirmed that it leads.
 pub async fn confirmed_index<P: Platform>(raft: &Raft<P>) -> Answer {
-    let linearizer = Types::<P::Runtime>::timeout(ANSWER_LIMIT, raft.get_read_linearizer(ReadPolicy::ReadIndex)).await;
+    if planted::has(Bug::ReadIndexOfFollower) {
+        return raft.metrics().borrow_watched().last_applied;
+    }
+    let policy = if planted::has(Bug::ReadsByLease) { ReadPolicy::LeaseRead } else { ReadPolicy::ReadIndex };
+    let linearizer = Types::<P::Runtime>::timeout(ANSWER_LIMIT, raft.get_read_linearizer(policy)).await;
     Some(*linearizer.ok()?.ok()?.read_log_id().log_id())
 }
 
@@ -145,6 +150,9 @@ impl<P: Platform, N: Transport<P>> Running<P, N> {
     }
 
     async fn linearizable(&self) -> Result<View, ReadError> {
+        if planted::has(Bug::ReadsFromMemory) {
+            return Ok(Arc::clone(&self.views.newest().library));
+        }
         let log_id = self.read_log_id().await?;
         self.applied(log_id.index).await.ok_or(ReadError::Behind)
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use carrel_domain::format;
+use carrel_domain::planted::{self, Bug};
 use carrel_domain::reply::Answer;
 use carrel_domain::request::{Caller, Request};
 use futures_util::future::join_all;
@@ -183,6 +184,9 @@ impl<P: Platform, N: Transport<P>> Running<P, N> {
                     Err(WriteError::Unknown)
                 }
             },
+            Ok(Err(PeerError::NoAnswer(_))) | Err(_) if planted::has(Bug::UnknownTakenForRefused) => {
+                Err(WriteError::Overloaded)
+            }
             Ok(Ok(Proposed::NotProposed { leader: _ }) | Err(PeerError::Unreachable(_) | PeerError::Removed)) => {
                 Err(WriteError::NoLeader)
             }

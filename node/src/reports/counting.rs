@@ -14,7 +14,7 @@ use crate::reports::walls::{Offsets, hour_of, offsets};
 use crate::reports::{Group, NoShows, Peak, Question, Report, Tally, Utilization, Waits, kept, seat_count, used};
 
 /// Claims of people, in areas that are asked about.
-fn claims<'a>(state: &'a State, question: &'a Question) -> impl Iterator<Item = (&'a Claim, BranchId, AreaId)> {
+fn claims<'a>(state: &'a State, question: &'a Question) -> impl Iterator<Item = (Claim, BranchId, AreaId)> {
     let of_people = state.every_claim().filter(|claim| claim.holder.is_some());
     let placed = of_people.map(|claim| {
         let seat = state.catalog().seat(claim.seat);
@@ -61,7 +61,7 @@ pub fn utilization(state: &State, question: &Question) -> Result<Report<Utilizat
     let walls = Walls::new(state.catalog(), question)?;
     let mut tallies: BTreeMap<AreaId, Tally> = BTreeMap::new();
     for (claim, branch, area) in claims(state, question) {
-        let Some((start, end)) = kept_within(claim, question.interval) else { continue };
+        let Some((start, end)) = kept_within(&claim, question.interval) else { continue };
         let offset = walls.offset_s(branch, claim.interval.start());
         let second = |at: Timestamp| at.0.div_euclid(SECOND_US) + offset;
         let tally = tallies.entry(area).or_default();
@@ -149,7 +149,7 @@ fn percentile(sorted: &[f64], share: f64) -> f64 {
 pub fn peaks(state: &State, question: &Question) -> Report<Peak> {
     let mut steps: BTreeMap<Group, BTreeMap<Timestamp, i64>> = BTreeMap::new();
     for (claim, branch, area) in claims(state, question) {
-        let Some((start, end)) = kept_within(claim, question.interval) else { continue };
+        let Some((start, end)) = kept_within(&claim, question.interval) else { continue };
         let of_group = steps.entry(question.group(branch, Some(area), 0)).or_default();
         *of_group.entry(start).or_default() += 1;
         *of_group.entry(end).or_default() -= 1;

@@ -68,6 +68,14 @@ async fn a_no_show_is_explained_with_its_entries() {
     let seen = audit(&ben, of("reservations/1")).await;
     assert_eq!(seen.len(), 3);
     assert!(seen.iter().all(|event| event.user.starts_with("people/")), "{seen:?}");
+    let of_amy = v1::ListAuditEventsRequest { user: "users/amy".into(), ..Default::default() };
+    assert_eq!(reason(call!(ben, AuditServiceClient, list_audit_events, of_amy)), "NOT_PERMITTED");
+    // With her account her name goes, and not what became of her reservation.
+    let gone = v1::DeleteUserRequest { request_id: fresh_id(), name: "users/amy".into() };
+    call!(admin, UserServiceClient, delete_user, gone).expect("an admin may");
+    let left = audit(&admin, of("reservations/1")).await;
+    assert_eq!(left.len(), 3);
+    assert!(left.iter().all(|event| event.user != "users/amy"), "{left:?}");
     // What staff do has their words with it.
     let close = v1::CloseSeatsRequest {
         request_id: fresh_id(),

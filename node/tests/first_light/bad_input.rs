@@ -47,7 +47,7 @@ fn everything_that_people_get_wrong() {
         assert_eq!(reason(&demo, "ben", &[action, booked]), "NOT_PERMITTED");
     }
     assert_eq!(reason(&demo, "ben", &["reservation", "show", booked]), "NOT_PERMITTED");
-    assert_eq!(reason(&demo, "ben", &["users", "delete", "amy"]), "NOT_PERMITTED");
+    assert_eq!(reason(&demo, "ben", &["users", "delete", "amy", "--yes"]), "NOT_PERMITTED");
 
     for name in [&"x".repeat(300), "a\u{7}b", "a b", ""] {
         let ran = demo.carrel_at(
@@ -107,6 +107,11 @@ fn usage_is_told_apart(demo: &Demo) {
         vec!["reserve", "main/a-1", "--from", "half past nine", "--to", "10:00"],
         vec!["reserve", "main/a-1", "--from", "09:00", "--to", "10:00", "--request-id", "7"],
         vec!["no-such-command"],
+        // What cannot be taken back is asked about, and there is nobody to ask.
+        vec!["users", "delete", "amy"],
+        vec!["check-in", "abc"],
+        vec!["reserve", "lindenhof/ä", "--from", "09:00", "--to", "10:00"],
+        vec!["reserve", "lindenhof/a-001", "--from", "22:00", "--to", "21:00"],
     ] {
         assert_eq!(demo.carrel("amy", &args).code(), 2, "{args:?}");
     }

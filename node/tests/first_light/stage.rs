@@ -286,13 +286,15 @@ impl Ran {
             .unwrap_or_else(|error| panic!("{}: {error}: {}", ran.what, ran.stdout()))
     }
 
-    /// The reason of a refusal.
+    /// The reason of a refusal; of what was typed wrongly, too, which has an exit code of its own.
     pub fn refused(self) -> (String, Value) {
-        assert_eq!(self.code(), 1, "{}: {}{}", self.what, self.stdout(), self.stderr());
         let line = self.stderr().lines().last().unwrap_or_default().to_owned();
         let error: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{}: {}", self.what, self.stderr()));
         let error = error["error"].clone();
-        (error["reason"].as_str().expect("a refusal has a reason").to_owned(), error)
+        let reason = error["reason"].as_str().expect("a refusal has a reason").to_owned();
+        let code = if matches!(reason.as_str(), "FIELD_INVALID" | "INTERVAL_INVALID") { 2 } else { 1 };
+        assert_eq!(self.code(), code, "{}: {}{}", self.what, self.stdout(), self.stderr());
+        (reason, error)
     }
 
     pub fn stdout(&self) -> String {

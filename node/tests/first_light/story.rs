@@ -87,6 +87,8 @@ fn a_first_day() {
     let mine = demo.carrel_on(1, "amy", &["reservations"]).json();
     assert_eq!(mine["reservations"].as_array().map(Vec::len), Some(2));
 
+    chats_by_pipe(&demo);
+
     // Librarians speak to everybody, patrons do not.
     let password = demo.password_of("librarian");
     demo.login(0, "librarian", &password).ok();
@@ -95,4 +97,30 @@ fn a_first_day() {
     let inbox = demo.carrel_on(1, "amy", &["inbox"]).json();
     assert!(inbox["items"].as_array().is_some_and(|items| items.iter().any(|item| item["kind"] == "ANNOUNCEMENT")));
     demo.stop();
+}
+
+/// What was missed is told before the input is at its end, and what is typed is done before it is over.
+fn chats_by_pipe(demo: &Demo) {
+    demo.carrel_on(1, "ben", &["send", "amy", "are you still there?"]).ok();
+    let all = demo.endpoints().join(",");
+    let chat = |input: &str| demo.carrel_at(&all, "amy", &["chat"], Some(input));
+    let ran = chat(">> ben: yes\n").ok();
+    let lines: Vec<Value> =
+        ran.stdout().lines().map(|line| serde_json::from_str(line).expect("every line is JSON")).collect();
+    let missed = lines.iter().position(|line| line["item"]["text"] == "are you still there?");
+    let sent = lines.iter().position(|line| line["message"]["text"] == "yes");
+    assert!(missed.is_some() && missed < sent, "{lines:?}");
+    let inbox = demo.carrel_on(0, "ben", &["inbox", "--unread"]).json();
+    assert_eq!(inbox["items"].as_array().and_then(|items| items.last()).map(|item| &item["text"]), Some(&"yes".into()));
+    assert_eq!(demo.carrel_on(0, "amy", &["whoami"]).json()["unreadCount"], 0, "what was shown is read");
+
+    // Nothing goes to everybody unasked, nobody deletes themselves by a slip, and whoever is not there is named.
+    for (input, said) in
+        [("party at mine\n", "librarians"), ("/delete amy\n", "--yes"), (">> bne: hi\n", "no account bne")]
+    {
+        let ran = chat(input);
+        assert_eq!(ran.code(), 1, "{input}: {}", ran.stderr());
+        assert!(ran.stderr().contains(said), "{input}: {}", ran.stderr());
+    }
+    demo.carrel_on(0, "amy", &["whoami"]).ok();
 }

@@ -64,7 +64,7 @@ async fn what_people_do_is_in_the_tables_and_who_leaves_is_gone_from_them() {
          the rota is out|ROLE||LIBRARIAN"
     );
 
-    demo.carrel("amy", &["users", "delete", "amy"]).ok();
+    demo.carrel("amy", &["users", "delete", "amy", "--yes"]).ok();
     world.verify();
     assert_eq!(world.number("SELECT count(*) FROM users WHERE name = 'amy'"), 0);
     // Everything there is, as any client may ask for it.

@@ -212,6 +212,26 @@ fn after_a_failed_sync_nothing_is_acknowledged_any_more() {
     });
 }
 
+/// The kernel forgets what it could not write and goes on showing it; another sync says that all is well.
+#[test]
+fn what_is_read_after_a_failed_sync_is_made_to_last() {
+    in_virtual_time(async {
+        let disk = SimulatedDisk::new();
+        let mut log = open(&disk, SEGMENT_BYTES).await.expect("an empty log");
+        append(&mut log, [entry(1, 0, 10)]).await.expect("durable");
+        disk.fail_next_sync();
+        append(&mut log, [entry(1, 1, 10)]).await.expect_err("its sync failed");
+        let disk = disk.kill();
+        let mut log = open(&disk, SEGMENT_BYTES).await.expect("the machine goes on");
+        assert_eq!(contents(&mut log).await.entries, [entry(1, 0, 10), entry(1, 1, 10)], "it is read, and counts");
+        append(&mut log, [entry(1, 2, 10)]).await.expect("durable");
+
+        let mut log = open(&disk.crash(Survival::Nothing), SEGMENT_BYTES).await.expect("whole");
+        let left = contents(&mut log).await.entries;
+        assert_eq!(left, [entry(1, 0, 10), entry(1, 1, 10), entry(1, 2, 10)]);
+    });
+}
+
 #[test]
 fn on_a_full_disk_what_is_appended_waits_for_room() {
     in_virtual_time(async {

@@ -490,6 +490,11 @@ for (const [index, screen] of Object.keys(SCREENS).entries()) {
       await desk.page.locator(".stay.checked_in").filter({ hasText: "patron" }).click();
       await desk.page.getByRole("button", { name: "Check out" }).click();
       await desk.page.locator(".toast").getByText("Checked out").waitFor();
+      await desk.page.locator(".stay.confirmed").filter({ hasText: `finn-${screen}` }).click();
+      await desk.page.getByRole("button", { name: "Cancel booking" }).click();
+      await desk.page.getByLabel("Reason, for the record").fill("The ceiling drips");
+      await desk.page.getByRole("button", { name: "Really cancel" }).click();
+      await desk.page.locator(".toast").getByText("Cancelled").waitFor();
       await desk.page.getByRole("link", { name: "Closures" }).click();
       await desk.page.getByLabel("Seat (empty: the whole area)").fill(id(8));
       const tomorrow = new Date(Date.now() + 36 * 3_600_000).toISOString().slice(0, 10);
@@ -511,6 +516,7 @@ for (const [index, screen] of Object.keys(SCREENS).entries()) {
       await card.getByRole("button", { name: "End suspension" }).click();
       await card.getByRole("button", { name: "Suspend for a week" }).waitFor();
       await patron.open("/inbox");
+      await patron.page.getByText("Cancelled by staff").waitFor();
       await desk.page.getByRole("link", { name: "Announcement" }).click();
       const announce = async (whom, text) => {
         await desk.page.getByLabel("To whom").selectOption(whom);

@@ -1,10 +1,10 @@
 //! Seats and the claims on them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::claim::{ClaimState, Origin};
 use crate::deadline::Due;
-use crate::id::SeatId;
+use crate::id::{ClaimId, SeatId};
 use crate::invariants::{blocking, grouped, overlaps};
 use crate::refusal::Refusal;
 use crate::state::State;
@@ -60,7 +60,7 @@ pub(super) fn books_hold_the_blocking(state: &State, found: &mut Vec<String>) {
             found.push(format!("what {:?} has used is out of order: {:?}", user.id, user.used));
         }
         let mut newest = None;
-        for claim in state.claims.all.iter().filter(|claim| claim.holder == Some(user.id)) {
+        for claim in state.claims.iter().filter(|claim| claim.holder == Some(user.id)) {
             let begins = newest.is_none() && claim.previous.is_none_or(|previous| state.is_let_go(previous));
             if claim.previous != newest && !begins {
                 found.push(format!("{:?} follows {:?}, not {newest:?}", claim.id, claim.previous));
@@ -81,10 +81,23 @@ pub(super) fn books_hold_the_blocking(state: &State, found: &mut Vec<String>) {
 
 pub(super) fn deadlines_belong_to_the_living(state: &State, found: &mut Vec<String>) {
     let mut expected: BTreeSet<(Timestamp, Due)> = BTreeSet::new();
-    for claim in state.claims.all.iter() {
-        expected.extend(claim.deadline().map(|at| (at, Due::Claim(claim.id))));
+    // Of those on a seat that are due in turn only the next is there, and before all others of them.
+    let mut in_turn: BTreeMap<SeatId, BTreeSet<(Timestamp, Timestamp, ClaimId)>> = BTreeMap::new();
+    for claim in state.claims.iter() {
+        expected.extend(claim.due_out_of_turn().map(|at| (at, Due::Claim(claim.id))));
+        if claim.is_due_in_turn() {
+            let due = claim.deadline().expect("who is due in turn is due");
+            in_turn.entry(claim.seat).or_default().insert((claim.interval.start(), due, claim.id));
+        }
         if claim.deadline().is_some_and(|deadline| deadline > claim.interval.end()) {
             found.push(format!("{claim:?} lasts beyond its interval"));
+        }
+    }
+    for (seat, claims) in &in_turn {
+        expected.extend(claims.first().map(|&(_, due, claim)| (due, Due::Claim(claim))));
+        let dues: Vec<Timestamp> = claims.iter().map(|(_, due, _)| *due).collect();
+        if !dues.is_sorted_by(|one, next| one < next) {
+            found.push(format!("the claims on {seat:?} are not due in turn: {claims:?}"));
         }
     }
     expected.extend(state.waitlist.waits.values().map(|wait| (wait.due_at(), Due::Wait(wait.id))));
@@ -118,7 +131,7 @@ pub(super) fn seats_of_claims_exist(state: &State, found: &mut Vec<String>) {
 }
 
 pub(super) fn only_the_institution_closes(state: &State, found: &mut Vec<String>) {
-    for claim in state.claims.all.iter() {
+    for claim in state.claims.iter() {
         let closes = matches!(claim.origin, Origin::Maintenance | Origin::Closure);
         if closes != claim.holder.is_none() {
             found.push(format!("{:?} of {:?} is a {:?}", claim.id, claim.holder, claim.origin));

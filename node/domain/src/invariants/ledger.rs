@@ -56,7 +56,7 @@ impl Ledger {
     #[must_use]
     pub fn differences(&self, state: &State) -> Vec<String> {
         let mut found = self.wrong.clone();
-        let claims: BTreeMap<_, _> = state.claims.all.iter().map(|claim| (claim.id, claim.clone())).collect();
+        let claims: BTreeMap<_, _> = state.claims.iter().map(|claim| (claim.id, claim)).collect();
         // What is over leaves without a word, for nothing about it changes.
         let is_kept = |claim: &Claim| claim.state.is_blocking() || !state.is_let_go(claim.id);
         let told = self.claims.iter().filter(|(_, claim)| is_kept(claim));

@@ -59,15 +59,15 @@ pub fn check(state: &State) -> Vec<Violation> {
     violations
 }
 
-fn blocking(state: &State) -> impl Iterator<Item = &Claim> {
-    state.claims.all.iter().filter(|claim| claim.state.is_blocking())
+fn blocking(state: &State) -> impl Iterator<Item = Claim> {
+    state.claims.iter().filter(|claim| claim.state.is_blocking())
 }
 
 /// Claims by somebody or something, each in order of their starts.
 fn grouped<K: Ord>(state: &State, key: impl Fn(&Claim) -> Option<K>) -> BTreeMap<K, Vec<Live>> {
     let mut groups: BTreeMap<K, Vec<Live>> = BTreeMap::new();
     for claim in blocking(state) {
-        if let Some(key) = key(claim) {
+        if let Some(key) = key(&claim) {
             groups.entry(key).or_default().push(Live { interval: claim.interval, claim: claim.id });
         }
     }

@@ -12,37 +12,19 @@ use crate::strike::{STRIKES_KEPT_MAX, StrikeCause};
 use crate::time::{Interval, MINUTE_US, Timestamp};
 
 pub(super) fn records_are_counted(state: &State, found: &mut Vec<String>) {
-    let records = &state.records;
-    let places = || {
-        let of_one = |owner| records.places(owner).into_iter().flatten().map(move |(id, place)| (owner, *id, *place));
-        records.owners().flat_map(of_one)
-    };
-    let counted = places().count();
-    if records.kept != counted {
-        found.push(format!("{counted} records are kept, not {}", records.kept));
-    }
-    let queue = &records.queue;
-    if queue.iter().zip(queue.iter().skip(1)).any(|((.., one), (.., next))| one.at.time >= next.at.time) {
-        found.push("the order of records is not that of time".to_owned());
-    }
-    for (owner, id, place) in places() {
-        let lies = place.checked_sub(records.first).and_then(|place| queue.get(place as usize));
-        if lies.is_none_or(|(of, other, _)| (*of, *other) != (owner, id)) {
-            found.push(format!("the record {id:?} of {owner:?} is not in its place"));
-        }
-    }
+    found.extend(state.records.faults());
 }
 
 /// The most that the policies of some claims allow; none if one of them has no limit.
-fn most(state: &State, claims: &[&Claim], limit: impl Fn(&Policy) -> u32) -> Option<i64> {
-    let limits = claims.iter().map(|claim| limit(state.catalog.policy(claim.policy)));
+fn most<'a>(state: &State, claims: impl IntoIterator<Item = &'a Claim>, limit: impl Fn(&Policy) -> u32) -> Option<i64> {
+    let limits = claims.into_iter().map(|claim| limit(state.catalog.policy(claim.policy)));
     limits.map(|limit| (limit > 0).then_some(i64::from(limit))).try_fold(0, |most, limit| Some(limit?.max(most)))
 }
 
 /// Under the policy that each claim was made under: a later one may be stricter. Exceptions are recorded as such.
 pub(super) fn quotas_hold(state: &State, found: &mut Vec<String>) {
     for (user, live) in grouped(state, |claim| claim.holder) {
-        let claims: Vec<&Claim> = live.iter().filter_map(|live| state.claims.get(live.claim)).collect();
+        let claims: Vec<Claim> = live.iter().filter_map(|live| state.claims.get(live.claim)).collect();
         if claims.iter().any(|claim| claim.exempt) {
             continue;
         }
@@ -53,19 +35,23 @@ pub(super) fn quotas_hold(state: &State, found: &mut Vec<String>) {
         };
         compare("live claims", claims.len() as i64, most(state, &claims, |policy| policy.max_reservations));
         let booked = |claim: &&Claim| matches!(claim.state, ClaimState::Held { .. } | ClaimState::Confirmed { .. });
-        let to_come: Vec<&Claim> = claims.iter().copied().filter(booked).collect();
-        compare("claims to come", to_come.len() as i64, most(state, &to_come, |policy| policy.max_future));
+        let to_come: Vec<&Claim> = claims.iter().filter(booked).collect();
+        compare(
+            "claims to come",
+            to_come.len() as i64,
+            most(state, to_come.iter().copied(), |policy| policy.max_future),
+        );
         // Of one branch, so that all are counted by the same local days.
         let branches: BTreeSet<_> = claims.iter().map(|claim| state.catalog.seat(claim.seat).branch).collect();
         for branch in branches {
-            let here = |claim: &&&Claim| state.catalog.seat(claim.seat).branch == branch;
+            let here = |claim: &&Claim| state.catalog.seat(claim.seat).branch == branch;
             let days = state.calendar.iter().filter(|((of, _), _)| *of == branch).map(|(_, kept)| kept.day.span);
             let weeks: BTreeSet<Interval> =
                 claims.iter().filter_map(|claim| state.week_at(branch, claim.interval.start()).ok()).collect();
             let is_day = days.map(|day| (day, true)).chain(weeks.into_iter().map(|week| (week, false)));
             for (span, is_day) in is_day {
                 let touching = claims.iter().filter(here).filter(|claim| claim.interval.overlaps(span));
-                let touching: Vec<&Claim> = touching.copied().collect();
+                let touching: Vec<&Claim> = touching.collect();
                 let us = touching.iter().filter_map(|claim| claim.interval.intersection(span));
                 let minutes = us.map(Interval::length_us).sum::<i64>() / MINUTE_US;
                 let starting: Vec<&Claim> =
@@ -73,8 +59,8 @@ pub(super) fn quotas_hold(state: &State, found: &mut Vec<String>) {
                 let max_minutes =
                     |policy: &Policy| if is_day { policy.max_minutes_per_day } else { policy.max_minutes_per_week };
                 let max_count = |policy: &Policy| if is_day { policy.max_per_day } else { policy.max_per_week };
-                compare("minutes", minutes, most(state, &touching, max_minutes));
-                compare("starts", starting.len() as i64, most(state, &starting, max_count));
+                compare("minutes", minutes, most(state, touching.iter().copied(), max_minutes));
+                compare("starts", starting.len() as i64, most(state, starting.iter().copied(), max_count));
             }
         }
     }
@@ -82,7 +68,7 @@ pub(super) fn quotas_hold(state: &State, found: &mut Vec<String>) {
 
 pub(super) fn strikes_have_causes(state: &State, found: &mut Vec<String>) {
     let mut causes: BTreeMap<UserId, BTreeSet<(ClaimId, StrikeCause)>> = BTreeMap::new();
-    for claim in state.claims.all.iter() {
+    for claim in state.claims.iter() {
         let policy = state.catalog.policy(claim.policy);
         let cause = match claim.state {
             ClaimState::NoShow => Some(StrikeCause::NoShow),

@@ -12,7 +12,7 @@ use crate::time::Interval;
 use crate::waitlist::{Scope, WaitState, days_of};
 
 pub(super) fn offers_answer_waits(state: &State, found: &mut Vec<String>) {
-    for claim in state.claims.all.iter().filter(|claim| claim.origin == Origin::Offer) {
+    for claim in state.claims.iter().filter(|claim| claim.origin == Origin::Offer) {
         let wait = claim.wait.and_then(|id| state.waitlist.waits.get(&id));
         match (claim.state, wait.map(|wait| wait.state)) {
             (ClaimState::Held { .. }, Some(WaitState::Offered { claim: offered })) if offered == claim.id => {}
@@ -88,7 +88,7 @@ pub(super) fn nobody_has_two_offers(state: &State, found: &mut Vec<String>) {
     let mut users = BTreeSet::<UserId>::new();
     found.extend(offered.filter(|wait| !users.insert(wait.user)).map(|wait| format!("{:?} has two", wait.user)));
     let mut holds = BTreeSet::<UserId>::new();
-    for claim in state.claims.all.iter() {
+    for claim in state.claims.iter() {
         let is_hold = claim.origin == Origin::Hold && matches!(claim.state, ClaimState::Held { .. });
         if is_hold && !claim.holder.is_some_and(|holder| holds.insert(holder)) {
             found.push(format!("{:?} holds two seats", claim.holder));

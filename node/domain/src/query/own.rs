@@ -19,7 +19,7 @@ impl State {
     /// # Errors
     /// As for acting on it: others are not told whether it exists.
     pub fn reservation(&self, viewer: UserId, id: ClaimId) -> Result<ClaimView, Refusal> {
-        self.claim_for(viewer, id).map(|claim| self.claim_view(claim))
+        self.claim_for(viewer, id).map(|claim| self.claim_view(&claim))
     }
 
     /// One that the state holds no more, as the relational record has it.
@@ -55,7 +55,7 @@ impl State {
             .skip_while(|&id| before.is_some_and(|before| id >= before))
             .filter_map(|id| self.claims.get(id))
             .filter(|claim| matching(claim))
-            .map(|claim| self.claim_view(claim));
+            .map(|claim| self.claim_view(&claim));
         Page::of(claims, limit)
     }
 
@@ -70,7 +70,7 @@ impl State {
             return Err(Refusal::NotPermitted);
         }
         let live = self.claims.book(seat).iter().filter_map(|live| self.claims.get(live.claim));
-        Ok(live.map(|claim| self.claim_view(claim)).collect())
+        Ok(live.map(|claim| self.claim_view(&claim)).collect())
     }
 
     /// Of oneself, or for staff of those whom they may suspend; newest last.
@@ -246,7 +246,7 @@ impl State {
     }
 
     pub(crate) fn claim_view_of(&self, id: ClaimId) -> ClaimView {
-        self.claim_view(self.claims.get(id).expect("a claim that was just changed"))
+        self.claim_view(&self.claims.get(id).expect("a claim that was just changed"))
     }
 
     pub(crate) fn claim_view(&self, claim: &Claim) -> ClaimView {

@@ -24,12 +24,12 @@ pub struct Announcement {
 }
 
 impl State {
-    pub fn every_claim(&self) -> impl Iterator<Item = &Claim> {
-        self.claims.all.iter()
+    pub fn every_claim(&self) -> impl Iterator<Item = Claim> {
+        self.claims.iter()
     }
 
     #[must_use]
-    pub fn claim(&self, id: ClaimId) -> Option<&Claim> {
+    pub fn claim(&self, id: ClaimId) -> Option<Claim> {
         self.claims.get(id)
     }
 

@@ -110,8 +110,8 @@ impl State {
         })
     }
 
-    /// Other seats of the branch for somebody, the nearest first: of the same area, as well equipped, by distance on the
-    /// map.
+    /// Other seats of the branch for somebody, the nearest first: of the same area, as well equipped, by distance on
+    /// the map.
     pub(crate) fn seats_near(&self, id: SeatId, user: &User) -> Vec<(AreaId, SeatId)> {
         let wanted = self.catalog.seat(id);
         let areas = self.catalog.branch(wanted.branch).areas();

@@ -105,7 +105,7 @@ impl Choices<'_> {
         match field.kind() {
             Kind::String => Value::String(self.text()),
             Kind::Bytes => Value::Bytes(self.taken(64).into()),
-            Kind::Bool => Value::Bool(self.byte() % 2 == 0),
+            Kind::Bool => Value::Bool(self.byte().is_multiple_of(2)),
             Kind::Enum(_) => Value::EnumNumber(self.below(12) as i32 - 2),
             Kind::Double => Value::F64([0.0, 1.5, -1.0, f64::NAN, f64::INFINITY, f64::MIN][self.below(6)]),
             Kind::Float => Value::F32(self.number() as f32),
@@ -124,13 +124,13 @@ impl Choices<'_> {
         }
         if kind.full_name() == "google.protobuf.Timestamp" {
             message.set_field_by_name("seconds", Value::I64(self.seconds()));
-            if self.byte() % 8 == 0 {
+            if self.byte().is_multiple_of(8) {
                 message.set_field_by_name("nanos", Value::I32(self.number() as i32));
             }
             return message;
         }
         for field in kind.fields() {
-            if self.byte() % 4 == 0 {
+            if self.byte().is_multiple_of(4) {
                 continue;
             }
             if field.is_map() {

@@ -1,4 +1,4 @@
-//! Requests as they stand in the log, and the state as it stands in a snapshot, in a library in which something goes on.
+//! Requests as they stand in the log, and the state as it stands in a snapshot, in a library where something goes on.
 //! Beside `node/domain/tests/damaged.rs`, which changes what is whole: here the bytes are led by the code.
 
 use std::path::PathBuf;

@@ -1,31 +1,49 @@
 //! Writing with others as it happens: what was missed, then whatever comes, while one types.
 
+mod said;
+mod typed;
+mod rows;
+mod work;
+mod lines;
 mod screen;
 
-use std::io::{BufRead, IsTerminal};
+use std::collections::VecDeque;
+use std::io::IsTerminal;
 use std::time::Duration;
 
-use carrel_proto::client::{Client, News, Options, new_request_id};
+use carrel_proto::client::{Client, ClientError, new_request_id};
 use carrel_proto::v1;
+use carrel_proto::v1::inbox_item::Kind;
 use carrel_proto::v1::watch_inbox_response::Event;
 use clap::Subcommand;
 use jiff::tz::TimeZone;
-use tokio::sync::mpsc;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
+use tonic::Code;
 
+use super::Output;
 use super::context::{Context, print};
 use super::errors::Failure;
-use super::inbox;
-use super::names::{self, short};
-use super::pages::PAGE_SIZE;
-use super::table::{counted, plain, words};
+use super::inbox::{self, Known};
+use super::messages;
+use super::names::short;
+use super::table::{counted, words};
+use lines::Lines;
+use rows::Entry;
+use said::Said;
 use screen::Screen;
+use work::{Heard, Job, RETRY, Refreshed, Work, end_of, item_of, listen, moment, refresh};
 
-/// Someone who chats would rather wait through a restart of the whole cluster than start again.
-const CHAT_DEADLINE: Duration = Duration::from_secs(60);
-/// Lines that were typed, or piped, ahead of what is being done.
-const LINES_MAX: usize = 16;
-/// Names that one list shows.
-const NAMES_SHOWN_MAX: usize = 200;
+/// What is read is noted, and who writes looked up, no more often than this.
+const REFRESH_EVERY: Duration = Duration::from_secs(1);
+/// What takes longer is shown to be under way.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Nothing is repeated for longer: the cluster remembers the outcome of a request for 15 minutes.
+const GIVE_UP: Duration = Duration::from_secs(10 * 60);
+/// What is typed ahead of what cannot be sent yet.
+const JOBS_MAX: usize = 64;
+/// Whoever leaves waits no longer than this for what was read to be noted.
+const PARTING: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -33,276 +51,564 @@ pub(super) enum Command {
     #[command(after_help = "\
 What to type:
   >> ben: see you at ten         a message; to several: >> ben,cleo: see you
-  we close at eight              an announcement to all (librarians and admins)
+  /open ben                      the conversation with ben: what is typed then goes to him; /close ends it
+  we close at eight              an announcement to all (librarians and admins), once Enter is pressed again
+  /announce we close at eight    the same without being asked, for programs
   /list a*                       accounts whose name fits
   /conversations                 with whom you have written
   /delete 1207-0                 a message; with your name, /delete amy, your account
   /logout                        end the session
   /quit                          leave, and stay logged in
 
-On a terminal it takes the whole screen: Page Up and Down look back, Ctrl-U clears the line, Ctrl-C leaves.")]
+On a terminal it takes the whole screen: Tab opens the next conversation and Esc closes it, Up and Down bring back what
+was typed, Page Up and Down look back, Ctrl-C leaves. A paste is one text, and nothing of it is sent before Enter.
+
+At the end of its input it has shown what was missed, and has sent what it was given; what could not be done of that is
+exit code 1. With --output json everything is a line of JSON, as of inbox --follow, send and messages.")]
     Chat {
         /// Line by line, also on a terminal
         #[arg(long)]
         plain: bool,
+        /// Ask nothing: plain text is announced, /delete with your name deletes your account
+        #[arg(long)]
+        yes: bool,
     },
 }
 
-/// What was typed.
-#[derive(Debug, PartialEq)]
-enum Said {
-    Nothing,
-    To(Vec<String>, String),
-    ToAll(String),
-    List(String),
-    Conversations,
-    DeleteMessage(String),
-    DeleteAccount(String),
-    LogOut,
-    Quit,
-    Help,
-    /// With what is wrong.
-    Unclear(String),
-}
-
-impl Said {
-    fn read(line: &str, own_name: &str) -> Said {
-        let line = line.trim();
-        if let Some(letter) = line.strip_prefix(">>") {
-            let Some((people, text)) = letter.split_once(':') else {
-                return Said::Unclear("say to whom and what: >> ben: see you at ten".into());
-            };
-            let people = people.split(',').map(|name| names::user(name.trim())).collect::<Result<Vec<_>, _>>();
-            return match people {
-                Ok(people) if !text.trim().is_empty() => Said::To(people, text.trim().to_owned()),
-                Ok(_) => Said::Unclear("say something after the colon".into()),
-                Err(problem) => Said::Unclear(problem),
-            };
-        }
-        let Some(command) = line.strip_prefix('/') else {
-            return if line.is_empty() { Said::Nothing } else { Said::ToAll(line.to_owned()) };
-        };
-        let (command, rest) = command.split_once(' ').map_or((command, ""), |(command, rest)| (command, rest.trim()));
-        match (command, rest) {
-            ("list", glob) => Said::List(glob.to_owned()),
-            ("conversations", "") => Said::Conversations,
-            ("delete", name) if name == short(own_name) => Said::DeleteAccount(own_name.to_owned()),
-            ("delete", message) => match names::message(message) {
-                Ok(message) => Said::DeleteMessage(message),
-                Err(problem) => Said::Unclear(problem),
-            },
-            ("logout", "") => Said::LogOut,
-            ("quit", "") => Said::Quit,
-            ("help", "") => Said::Help,
-            _ => Said::Unclear(format!("nobody knows /{command} {rest}: /help says what there is")),
-        }
-    }
-}
-
 /// With whom one writes.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Talk {
+    /// All but oneself.
+    participants: Vec<String>,
     with: String,
     /// The first line of what was written last.
     last: String,
     unread: i32,
 }
 
-/// Where it is shown and typed: a whole screen, or line by line for files, pipes and people who read by ear.
+/// What became of something that was typed, for people and for programs.
+#[derive(Debug, Default)]
+struct Answer {
+    text: String,
+    document: Option<serde_json::Value>,
+}
+
+/// What somebody does.
+#[derive(Debug)]
+enum Input {
+    Line(String),
+    /// To the next conversation, or to the one before.
+    Turn {
+        forward: bool,
+    },
+    /// Out of the conversation, or out of a question.
+    Back,
+    /// All was typed: what is under way is waited for.
+    End,
+    /// At once.
+    Leave,
+}
+
+/// Where it is shown and typed: a whole screen, or line by line.
 trait Face {
     fn greet(&mut self, title: &str) -> Result<(), Failure>;
-    fn say(&mut self, text: &str) -> Result<(), Failure>;
-    fn talks(&mut self, talks: Vec<Talk>, was_asked_for: bool) -> Result<(), Failure>;
-    /// The next line; none: whoever typed has left. Nothing is lost if it is not waited for to the end.
-    async fn typed(&mut self) -> Result<Option<String>, Failure>;
+    /// `is_in_view`: the conversation that is open will show it.
+    fn arrived(&mut self, response: &v1::WatchInboxResponse, entry: Entry, is_in_view: bool) -> Result<(), Failure>;
+    fn answered(&mut self, answer: &Answer) -> Result<(), Failure>;
+    fn refused(&mut self, failure: &Failure) -> Result<(), Failure>;
+    /// What is under way or in the way; empty: nothing is.
+    fn status(&mut self, status: &str) -> Result<(), Failure>;
+    fn talks(&mut self, talks: &[Talk], was_asked_for: bool) -> Result<(), Failure>;
+    /// The conversation that is looked at, if one is; `is_new`: as of now.
+    fn opened(&mut self, with: Option<&str>, history: Vec<Entry>, is_new: bool) -> Result<(), Failure>;
+    /// Puts back what was typed and could not be done.
+    fn keep(&mut self, text: &str);
+    /// Shows all that there is to see by now.
+    fn draw(&mut self) -> Result<(), Failure>;
+    /// What is done next. Nothing is lost if it is not waited for to the end.
+    async fn typed(&mut self) -> Result<Input, Failure>;
 }
 
-struct Lines(mpsc::Receiver<String>);
+pub(super) async fn run(context: &Context, Command::Chat { plain, yes }: Command) -> Result<(), Failure> {
+    // All of this before the screen is taken, so that a no is seen.
+    let client = context.client()?;
+    let session = context.wait(client.get_session(v1::GetSessionRequest::default())).await?;
+    let user = session.user.unwrap_or_default();
+    let missed = inbox::every_item(context, &client, true).await?;
+    let talks = context.wait(client.list_conversations(v1::ListConversationsRequest::default())).await?;
+    let talks = talks.conversations.iter().map(Talk::of).collect();
+    let mut chat = Chat {
+        context,
+        client,
+        may_announce: matches!(user.role(), v1::Role::Librarian | v1::Role::Admin),
+        user,
+        asks: !yes && lines::can_be_asked(),
+        is_sure: yes,
+        here: TimeZone::system(),
+        talks,
+        open: None,
+        is_opening: false,
+        jobs: VecDeque::new(),
+        tried_since: None,
+        question: None,
+        read_up_to: None,
+        is_stale: false,
+        undone: 0,
+        ends: None,
+        trouble: String::new(),
+        silence: String::new(),
+    };
+    let here = chat.here.clone();
+    let farewell = if !plain && std::io::stdout().is_terminal() && std::io::stdin().is_terminal() && !context.is_json()
+    {
+        // The screen is gone before anything else is said.
+        chat.go_on(Screen::open(here)?, missed).await?
+    } else {
+        let output = if context.is_json() { Output::Json } else { Output::Table };
+        chat.go_on(Lines::open(output, here), missed).await?
+    };
+    if !farewell.is_empty() && !context.is_json() {
+        print(&farewell)?;
+    }
+    chat.is_whole()
+}
 
-impl Lines {
-    /// On a thread of its own, which nobody waits for: reading from a terminal cannot be called off.
-    fn open() -> Self {
-        let (lines, receiver) = mpsc::channel(LINES_MAX);
-        std::thread::spawn(move || {
-            for line in std::io::stdin().lock().lines() {
-                let Ok(line) = line else { return };
-                if lines.blocking_send(line).is_err() {
-                    return;
-                }
+/// Asked before something is done that cannot be taken back.
+#[derive(Debug, PartialEq)]
+enum Question {
+    Announce(String),
+    DeleteAccount(String),
+}
+
+/// How it ends.
+#[derive(Debug, PartialEq)]
+enum End {
+    /// Once everything that was typed is done.
+    WhenDone,
+    Now {
+        farewell: String,
+    },
+}
+
+struct Chat<'a> {
+    context: &'a Context,
+    client: Client,
+    user: v1::User,
+    may_announce: bool,
+    /// Whether anybody is there to be asked, and whether nobody needs to be.
+    asks: bool,
+    is_sure: bool,
+    here: TimeZone,
+    talks: Vec<Talk>,
+    open: Option<Vec<String>>,
+    /// Its history was not shown yet.
+    is_opening: bool,
+    /// What was typed and is not done, in order; the first is under way.
+    jobs: VecDeque<Job>,
+    /// The first of them has been tried in vain since then.
+    tried_since: Option<Instant>,
+    question: Option<Question>,
+    /// What was shown and is not noted as read.
+    read_up_to: Option<String>,
+    is_stale: bool,
+    /// Lines that came to nothing.
+    undone: i64,
+    ends: Option<End>,
+    /// Of what is typed, and of what is listened to.
+    trouble: String,
+    silence: String,
+}
+
+impl Chat<'_> {
+    /// Until somebody leaves; what is to be said once the screen is gone.
+    async fn go_on(&mut self, mut face: impl Face, missed: v1::ListInboxResponse) -> Result<String, Failure> {
+        let role = words(self.user.role().as_str_name(), "ROLE_");
+        face.greet(&format!("{} ({role}). /help says what to type.", short(&self.user.name)))?;
+        face.talks(&self.talks, true)?;
+        face.draw()?;
+        let zones = self.context.zones_for_text().await.clone();
+        let after = missed.resume_token;
+        let of: Vec<&v1::InboxItem> = missed.items.iter().collect();
+        let known = Known::of(&self.client, &zones, &of).await;
+        let frame = |item: v1::InboxItem| {
+            let resume_token = item.resume_token.clone();
+            v1::WatchInboxResponse { event: Some(Event::Item(item)), resume_token }
+        };
+        self.arrived(&mut face, missed.items.into_iter().map(frame).collect(), &known)?;
+        let mut heard = listen(&self.client, zones, after);
+        let mut signals = Signals::new()?;
+        let mut doing: Option<Work<Answer>> = None;
+        let mut refreshing: Option<Work<Refreshed>> = None;
+        let (mut do_at, mut refresh_at, mut slow_at) = (Instant::now(), Instant::now(), Instant::now());
+        loop {
+            if doing.is_none() && Instant::now() >= do_at {
+                let job = self.jobs.front().cloned();
+                doing = job.map(|job| Box::pin(job.perform(self.client.clone())) as Work<Answer>);
+                slow_at = Instant::now() + PATIENCE;
             }
-        });
-        Self(receiver)
+            let is_due = self.is_stale || self.read_up_to.is_some();
+            if refreshing.is_none() && is_due && Instant::now() >= refresh_at {
+                self.is_stale = false;
+                let (own_name, read_up_to) = (self.user.name.clone(), self.read_up_to.clone());
+                refreshing = Some(Box::pin(refresh(self.client.clone(), own_name, read_up_to, self.open.clone())));
+                refresh_at = Instant::now() + REFRESH_EVERY;
+            }
+            match &self.ends {
+                Some(End::Now { farewell }) => {
+                    let farewell = self.parting(farewell.clone());
+                    self.note_read().await;
+                    return Ok(farewell);
+                }
+                Some(End::WhenDone) if self.jobs.is_empty() => {
+                    self.note_read().await;
+                    return Ok(String::new());
+                }
+                Some(End::WhenDone) | None => {}
+            }
+            let is_slow = doing.is_some() && Instant::now() >= slow_at;
+            face.status(match (self.trouble.as_str(), is_slow) {
+                ("", true) => "Waiting for an answer.",
+                ("", false) => &self.silence,
+                (trouble, _) => trouble,
+            })?;
+            face.draw()?;
+            let waits = [
+                (doing.is_none() && !self.jobs.is_empty()).then_some(do_at),
+                (refreshing.is_none() && is_due).then_some(refresh_at),
+                (doing.is_some() && !is_slow).then_some(slow_at),
+            ];
+            let wakes = waits.into_iter().flatten().min();
+            let takes_more = self.ends.is_none() && self.jobs.len() < JOBS_MAX;
+            tokio::select! {
+                Some(news) = heard.recv() => self.hear(&mut face, news)?,
+                input = face.typed(), if takes_more => {
+                    let input = input?;
+                    if self.take(&mut face, input)? {
+                        refresh_at = Instant::now();
+                    }
+                }
+                done = end_of(&mut doing) => {
+                    doing = None;
+                    match self.done(&mut face, done)? {
+                        Next::Goes => do_at = Instant::now(),
+                        Next::Waits => do_at = Instant::now() + RETRY,
+                    }
+                    if self.is_stale {
+                        refresh_at = Instant::now();
+                    }
+                }
+                refreshed = end_of(&mut refreshing) => {
+                    refreshing = None;
+                    self.refreshed(&mut face, refreshed)?;
+                }
+                () = tokio::time::sleep_until(wakes.unwrap_or_else(Instant::now)), if wakes.is_some() => {}
+                () = signals.end() => self.ends = Some(End::Now { farewell: String::new() }),
+            }
+        }
     }
-}
 
-impl Face for Lines {
-    fn greet(&mut self, title: &str) -> Result<(), Failure> {
-        print(title)
+    fn hear(&mut self, face: &mut impl Face, news: Heard) -> Result<(), Failure> {
+        match news {
+            Heard::Items(responses, known) => {
+                self.silence.clear();
+                self.is_stale = true;
+                self.arrived(face, responses, &known)
+            }
+            Heard::Missed => {
+                self.silence.clear();
+                face.answered(&remark("Something was missed here: an inbox keeps its newest thousand items."))
+            }
+            Heard::Trouble(ClientError::Unreachable(_)) => {
+                self.silence = "No node answers: nothing new can come, looking for one.".into();
+                // Whose answer says that one does again.
+                self.is_stale = true;
+                Ok(())
+            }
+            // The end of a session that was asked for reaches its inbox before the answer comes.
+            Heard::Trouble(_) if self.is_ending_session() => Ok(()),
+            Heard::Trouble(refused) => Err(refused.into()),
+        }
     }
 
-    fn say(&mut self, text: &str) -> Result<(), Failure> {
-        print(text)
-    }
-
-    fn talks(&mut self, talks: Vec<Talk>, was_asked_for: bool) -> Result<(), Failure> {
-        for Talk { with, last, unread } in talks.iter().filter(|_| was_asked_for) {
-            let unread = match unread {
-                0 => String::new(),
-                count => format!("  [{}]", counted((*count).into(), "unread", "unread")),
-            };
-            print(&plain(&format!("  {with}: {last}{unread}")))?;
+    fn arrived(
+        &mut self,
+        face: &mut impl Face,
+        responses: Vec<v1::WatchInboxResponse>,
+        known: &Known,
+    ) -> Result<(), Failure> {
+        for response in responses {
+            let Some(item) = item_of(&response) else { continue };
+            let entry = Entry { at: moment(item.create_time.as_ref()), text: inbox::said(item, known, &self.here) };
+            let is_in_view = item.kind() == Kind::Message
+                && self.open.as_ref().is_some_and(|open| known.is_between(item, &self.user.name, open));
+            face.arrived(&response, entry, is_in_view)?;
+            // Only now: what could not be shown is not read.
+            self.read_up_to = Some(response.resume_token);
         }
         Ok(())
     }
 
-    async fn typed(&mut self) -> Result<Option<String>, Failure> {
-        Ok(self.0.recv().await)
-    }
-}
-
-pub(super) async fn run(context: &Context, Command::Chat { plain }: Command) -> Result<(), Failure> {
-    // Before the screen is taken, so that a no is seen.
-    let client = context.client()?;
-    let session = context.wait(client.get_session(v1::GetSessionRequest::default())).await?;
-    let user = session.user.unwrap_or_default();
-    if !plain && std::io::stdout().is_terminal() && std::io::stdin().is_terminal() {
-        chat(context, &client, &user, Screen::open()?).await
-    } else {
-        chat(context, &client, &user, Lines::open()).await
-    }
-}
-
-async fn chat(context: &Context, client: &Client, user: &v1::User, mut face: impl Face) -> Result<(), Failure> {
-    let here = TimeZone::system();
-    let role = words(user.role().as_str_name(), "ROLE_");
-    face.greet(&format!("{} ({role}). /help says what to type.", short(&user.name)))?;
-    face.talks(talks(context, client).await?, true)?;
-    // From what is unread on, so that nothing falls between what was missed and what comes.
-    let patient = Options { deadline: CHAT_DEADLINE, ..Options::default() };
-    let mut watch = client.clone().with_options(patient).watch_inbox("");
-    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
-    loop {
-        tokio::select! {
-            news = watch.next() => match news? {
-                News::Item(response) => {
-                    let Some(Event::Item(item)) = &response.event else { continue };
-                    face.say(&inbox::line(item, &here))?;
-                    // Only now: what could not be shown is not read.
-                    let resume_token = response.resume_token.clone();
-                    let read = v1::AdvanceReadCursorRequest { request_id: new_request_id(), resume_token };
-                    context.wait(client.advance_read_cursor(read)).await?;
-                    face.talks(talks(context, client).await?, false)?;
-                }
-                News::Missed => face.say("Something was missed here: an inbox keeps its newest thousand items.")?,
-            },
-            line = face.typed() => {
-                // Who has typed all that they wanted has left.
-                let Some(line) = line? else { return Ok(()) };
-                let said = Said::read(&line, &user.name);
-                let is_last = matches!(said, Said::LogOut | Said::Quit | Said::DeleteAccount(_));
-                let was_asked_for = said == Said::Conversations;
-                let is_told = matches!(said, Said::Conversations | Said::To(..) | Said::DeleteMessage(_));
-                match act(context, client, said).await {
-                    Ok(answer) => {
-                        if !answer.is_empty() {
-                            face.say(&answer)?;
-                        }
-                        if is_last {
-                            return Ok(());
-                        }
-                        if is_told {
-                            face.talks(talks(context, client).await?, was_asked_for)?;
-                        }
-                    }
-                    // A no ends nothing: whoever hears it may say something else.
-                    Err(failure @ Failure::Refused { .. }) => face.say(&format!("{failure}"))?,
-                    Err(failure) => return Err(failure),
+    /// Whether something is to be looked up at once.
+    fn take(&mut self, face: &mut impl Face, input: Input) -> Result<bool, Failure> {
+        match input {
+            Input::Line(line) => self.line(face, &line),
+            Input::Turn { forward } => {
+                let count = self.talks.len();
+                let now = self.talks.iter().position(|talk| Some(&talk.participants) == self.open.as_ref());
+                let next = match (now, forward) {
+                    (None, true) => 0,
+                    (None, false) => count.saturating_sub(1),
+                    (Some(now), true) => (now + 1) % count.max(1),
+                    (Some(now), false) => (now + count.saturating_sub(1)) % count.max(1),
+                };
+                match self.talks.get(next).map(|talk| talk.participants.clone()) {
+                    Some(participants) => self.look_at(face, participants),
+                    None => face.answered(&remark("You have written with nobody yet: >> NAME: TEXT")).map(|()| false),
                 }
             }
-            _ = &mut interrupted => return Ok(()),
+            Input::Back => {
+                self.trouble.clear();
+                if self.question.take().is_some() { Ok(false) } else { self.look_away(face).map(|()| false) }
+            }
+            Input::End => {
+                self.ends = Some(End::WhenDone);
+                Ok(false)
+            }
+            Input::Leave => {
+                self.ends = Some(End::Now { farewell: String::new() });
+                Ok(false)
+            }
         }
+    }
+
+    fn line(&mut self, face: &mut impl Face, line: &str) -> Result<bool, Failure> {
+        if self.tried_since.is_none() {
+            self.trouble.clear();
+        }
+        match self.question.take() {
+            Some(Question::Announce(text)) if line.trim().is_empty() || line.trim() == text => {
+                self.jobs.push_back(Job::new(line.to_owned(), Said::ToAll(text)));
+                return Ok(false);
+            }
+            Some(Question::DeleteAccount(name)) => {
+                if line.trim() == short(&name) {
+                    self.jobs.push_back(Job::new(line.to_owned(), Said::DeleteAccount(name)));
+                    return Ok(false);
+                }
+                return face.answered(&remark("That is not your name: nothing was deleted.")).map(|()| false);
+            }
+            Some(Question::Announce(_)) | None => {}
+        }
+        match Said::read(line, &self.user.name) {
+            Said::Nothing => {}
+            Said::Unclear(problem) => self.not_done(face, line, Failure::Usage(problem))?,
+            Said::Help => face.answered(&remark(said::HELP))?,
+            Said::Quit => self.ends = Some(End::WhenDone),
+            Said::Open(people) => return self.look_at(face, people),
+            Said::Close => self.look_away(face)?,
+            Said::Plain(text) => match &self.open {
+                Some(open) if open.is_empty() => {
+                    self.jobs.push_back(Job::new(line.to_owned(), Said::To(vec![self.user.name.clone()], text)));
+                }
+                Some(open) => self.jobs.push_back(Job::new(line.to_owned(), Said::To(open.clone(), text))),
+                None => self.announce(face, line, text)?,
+            },
+            Said::DeleteAccount(name) if !self.is_sure => {
+                if self.asks {
+                    self.trouble = format!("Type {} once more to delete your account for good.", short(&name));
+                    self.question = Some(Question::DeleteAccount(name));
+                } else {
+                    let why = "nobody is there to be asked whether to delete this account: say so with --yes";
+                    self.not_done(face, line, Failure::Usage(why.into()))?;
+                }
+            }
+            said => self.jobs.push_back(Job::new(line.to_owned(), said)),
+        }
+        Ok(false)
+    }
+
+    fn announce(&mut self, face: &mut impl Face, line: &str, text: String) -> Result<(), Failure> {
+        if !self.may_announce {
+            let why = "say to whom: >> NAME: TEXT, or /open NAME first; to all only librarians and admins announce";
+            return self.not_done(face, line, Failure::Usage(why.into()));
+        }
+        if self.is_sure {
+            self.jobs.push_back(Job::new(line.to_owned(), Said::ToAll(text)));
+        } else if self.asks {
+            self.trouble = "Announce this to everybody? Enter again does it.".into();
+            face.keep(&text);
+            self.question = Some(Question::Announce(text));
+        } else {
+            let why = "nobody is there to be asked whether this goes to everybody: write /announce TEXT, or say --yes";
+            self.not_done(face, line, Failure::Usage(why.into()))?;
+        }
+        Ok(())
+    }
+
+    fn not_done(&mut self, face: &mut impl Face, line: &str, failure: Failure) -> Result<(), Failure> {
+        self.undone += 1;
+        face.keep(line);
+        face.refused(&failure)
+    }
+
+    fn look_at(&mut self, face: &mut impl Face, mut participants: Vec<String>) -> Result<bool, Failure> {
+        participants.retain(|name| *name != self.user.name);
+        participants.sort();
+        participants.dedup();
+        face.opened(Some(&Talk::called(&participants)), Vec::new(), true)?;
+        self.open = Some(participants);
+        (self.is_opening, self.is_stale) = (true, true);
+        Ok(true)
+    }
+
+    fn look_away(&mut self, face: &mut impl Face) -> Result<(), Failure> {
+        self.open = None;
+        face.opened(None, Vec::new(), true)
+    }
+
+    fn done(&mut self, face: &mut impl Face, done: Result<Answer, ClientError>) -> Result<Next, Failure> {
+        let Some(job) = self.jobs.front() else { return Ok(Next::Goes) };
+        match done {
+            Err(ClientError::Unreachable(unreachable)) => {
+                let since = *self.tried_since.get_or_insert_with(Instant::now);
+                let failure = Failure::from(ClientError::Unreachable(unreachable));
+                if self.ends.is_some() {
+                    return Err(failure.advise_if_unreachable(&self.parting(String::new())));
+                }
+                if since.elapsed() < GIVE_UP {
+                    self.trouble = format!("No node answers: not done yet, trying again: {}", job.typed.trim());
+                    return Ok(Next::Waits);
+                }
+                let typed = job.typed.clone();
+                self.not_done(face, &typed, failure)?;
+            }
+            Err(refused) => {
+                let mut failure = Failure::from(refused);
+                if let Said::To(recipients, _) = &job.said {
+                    failure = messages::named(failure, recipients);
+                }
+                let typed = job.typed.clone();
+                self.not_done(face, &typed, failure)?;
+            }
+            Ok(answer) => match &job.said {
+                Said::LogOut | Said::DeleteAccount(_) => {
+                    self.context.store.remove()?;
+                    if self.context.is_json() {
+                        face.answered(&answer)?;
+                    }
+                    self.read_up_to = None;
+                    self.jobs.pop_front();
+                    self.ends = Some(End::Now { farewell: answer.text });
+                    return Ok(Next::Goes);
+                }
+                Said::To(recipients, _) => {
+                    // The conversation that is open shows it among what was said there.
+                    let is_in_view = self.open.as_ref().is_some_and(|open| {
+                        let others: Vec<&String> = recipients.iter().filter(|name| **name != self.user.name).collect();
+                        others.len() == open.len() && others.iter().all(|name| open.contains(name))
+                    });
+                    if !is_in_view || self.context.is_json() {
+                        face.answered(&answer)?;
+                    }
+                    self.is_stale = true;
+                }
+                said => {
+                    self.is_stale |= matches!(said, Said::DeleteMessage(_));
+                    face.answered(&answer)?;
+                }
+            },
+        }
+        self.jobs.pop_front();
+        self.tried_since = None;
+        self.trouble.clear();
+        Ok(Next::Goes)
+    }
+
+    fn refreshed(&mut self, face: &mut impl Face, refreshed: Result<Refreshed, ClientError>) -> Result<(), Failure> {
+        match refreshed {
+            Ok(Refreshed { read_up_to, talks, history }) => {
+                self.silence.clear();
+                if self.read_up_to == read_up_to {
+                    self.read_up_to = None;
+                }
+                self.talks = talks;
+                face.talks(&self.talks, false)?;
+                if let Some((participants, history)) = history
+                    && self.open.as_ref() == Some(&participants)
+                {
+                    let is_new = std::mem::take(&mut self.is_opening);
+                    face.opened(Some(&Talk::called(&participants)), history, is_new)?;
+                }
+            }
+            // Asked again with the next news, or in a second.
+            Err(ClientError::Unreachable(_)) => self.is_stale = true,
+            Err(_) if self.is_ending_session() => {}
+            Err(refused) => face.refused(&refused.into())?,
+        }
+        Ok(())
+    }
+
+    fn is_ending_session(&self) -> bool {
+        self.jobs.front().is_some_and(|job| matches!(job.said, Said::LogOut | Said::DeleteAccount(_)))
+    }
+
+    /// As far as anybody answers: what is read twice does no harm.
+    async fn note_read(&mut self) {
+        if let Some(resume_token) = self.read_up_to.take() {
+            let read = v1::AdvanceReadCursorRequest { request_id: new_request_id(), resume_token };
+            let _ = tokio::time::timeout(PARTING, self.client.advance_read_cursor(read)).await;
+        }
+    }
+
+    /// What to say at the end, with what was not done.
+    fn parting(&self, farewell: String) -> String {
+        let undone = self.jobs.iter().map(|job| format!("Not known to be done: {}", job.typed.trim()));
+        std::iter::once(farewell).filter(|line| !line.is_empty()).chain(undone).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Whoever was not there to hear a no is told by the exit code.
+    fn is_whole(&self) -> Result<(), Failure> {
+        if self.undone == 0 || lines::can_be_asked() {
+            return Ok(());
+        }
+        let message = format!("{} came to nothing, each with its reason above", counted(self.undone, "line", "lines"));
+        Err(Failure::refused(Code::FailedPrecondition, "LINES_UNDONE", message))
     }
 }
 
-async fn act(context: &Context, client: &Client, said: Said) -> Result<String, Failure> {
-    Ok(match said {
-        Said::Nothing | Said::Quit => String::new(),
-        Said::Unclear(problem) => problem,
-        Said::Help => {
-            ">> NAME: TEXT, TEXT to all, /list [GLOB], /conversations, /delete MESSAGE, /logout, /quit".into()
-        }
-        Said::To(recipients, text) => {
-            let to: Vec<String> = recipients.iter().map(|name| short(name)).collect();
-            let request = v1::SendMessageRequest { request_id: new_request_id(), recipients, text };
-            let sent = context.wait(client.send_message(request)).await?;
-            let number = sent.message.as_ref().map(|message| short(&message.name)).unwrap_or_default();
-            format!("  sent to {}  ({number})", to.join(", "))
-        }
-        Said::ToAll(text) => {
-            let request = v1::BroadcastRequest { request_id: new_request_id(), text, audience: None };
-            context.wait(client.broadcast(request)).await?;
-            String::new()
-        }
-        Said::List(filter) => {
-            let page_size = PAGE_SIZE.min(NAMES_SHOWN_MAX as i32);
-            let request = v1::ListUsersRequest { filter, page_size, ..Default::default() };
-            let listed = context.wait(client.list_users(request)).await?;
-            let names: Vec<String> = listed.users.iter().map(|user| short(&user.name)).collect();
-            let more = if listed.next_page_token.is_empty() { "" } else { ", and more" };
-            if names.is_empty() { "No account fits.".into() } else { format!("{}{more}", names.join(", ")) }
-        }
-        // Whoever shows what is said asks for them afterwards.
-        Said::Conversations => String::new(),
-        Said::DeleteMessage(name) => {
-            let request = v1::DeleteMessageRequest { request_id: new_request_id(), name };
-            context.wait(client.delete_message(request)).await?;
-            "  deleted".into()
-        }
-        Said::DeleteAccount(name) => {
-            let request = v1::DeleteUserRequest { request_id: new_request_id(), name };
-            context.wait(client.delete_user(request)).await?;
-            context.store.remove()?;
-            "Your account is deleted.".into()
-        }
-        Said::LogOut => {
-            context.wait(client.logout(v1::LogoutRequest { request_id: new_request_id() })).await?;
-            context.store.remove()?;
-            "Logged out.".into()
-        }
-    })
+/// After something was tried.
+enum Next {
+    Goes,
+    Waits,
 }
 
-async fn talks(context: &Context, client: &Client) -> Result<Vec<Talk>, Failure> {
-    let listed = context.wait(client.list_conversations(v1::ListConversationsRequest::default())).await?;
-    let talk = |conversation: &v1::Conversation| {
-        let with: Vec<String> = conversation.participants.iter().map(|name| short(name)).collect();
-        let with = if with.is_empty() { "yourself".to_owned() } else { with.join(", ") };
-        let last = conversation.last_message.as_ref().map(|message| message.text.as_str()).unwrap_or_default();
-        let last = plain(last.lines().next().unwrap_or_default());
-        Talk { with: plain(&with), last, unread: conversation.unread_count }
-    };
-    Ok(listed.conversations.iter().map(talk).collect())
+fn remark(text: &str) -> Answer {
+    Answer { text: text.to_owned(), document: None }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Whatever ends a process politely: the terminal is given back first.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+}
 
-    #[test]
-    fn what_is_typed_is_understood() {
-        let said = |line: &str| Said::read(line, "users/amy");
-        let ben = || vec!["users/ben".to_owned()];
-        assert_eq!(said(">> ben: see you: at ten"), Said::To(ben(), "see you: at ten".into()));
-        assert_eq!(said(">>ben, cleo:hello"), Said::To(vec!["users/ben".into(), "users/cleo".into()], "hello".into()));
-        assert_eq!(said("we close at eight"), Said::ToAll("we close at eight".into()));
-        assert_eq!(said("  "), Said::Nothing);
-        assert_eq!(said("/list"), Said::List(String::new()));
-        assert_eq!(said("/list a*"), Said::List("a*".into()));
-        assert_eq!(said("/delete 1207-0"), Said::DeleteMessage("messages/1207-0".into()));
-        assert_eq!(said("/delete amy"), Said::DeleteAccount("users/amy".into()));
-        assert_eq!((said("/logout"), said("/quit"), said("/help")), (Said::LogOut, Said::Quit, Said::Help));
-        for unclear in [">> ben", ">> ben:", ">> a b: hello", "/delete", "/delete ben", "/dance"] {
-            assert!(matches!(said(unclear), Said::Unclear(_)), "{unclear}");
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let listening = |source| Failure::Local { doing: "listening for signals".into(), source };
+        let of = |kind| signal(kind).map_err(listening);
+        Ok(Self {
+            interrupt: of(SignalKind::interrupt())?,
+            terminate: of(SignalKind::terminate())?,
+            hang_up: of(SignalKind::hangup())?,
+        })
+    }
+
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
         }
     }
 }

@@ -17,8 +17,8 @@ use watched::Watched;
 
 /// Watch the nodes live: who leads, how far each is, what is asked and refused
 ///
-/// Reads the metrics ports, so it needs no session and goes on while nothing leads. q or Ctrl-C ends it. Where the
-/// output is no terminal it shows one picture and ends.
+/// Reads the metrics ports and not --endpoints, so it needs no session and goes on while nothing leads; `carrel demo`
+/// prints where its are. q or Ctrl-C ends it. Where the output is no terminal it shows one picture and ends.
 #[derive(Args, Debug)]
 pub(super) struct Top {
     /// Metrics of the nodes

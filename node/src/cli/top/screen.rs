@@ -18,23 +18,38 @@ const PLAIN_COLUMNS: u16 = 120;
 const PLAIN_ROWS: u16 = 36;
 /// Calls and refusals, where there is room for more below them.
 const REST_ROWS: u16 = 11;
+/// A border and something in it.
+const REST_ROWS_MIN: u16 = 4;
 /// A border, a heading and some methods.
 const METHODS_ROWS_MIN: u16 = 6;
-/// From so many columns on there is room for all that is known of a node.
-const WIDE_COLUMNS: u16 = 112;
 
 pub(super) fn draw(frame: &mut Frame<'_>, watched: &Watched) {
+    let area = frame.area();
     let nodes = u16::try_from(watched.nodes.len()).unwrap_or(u16::MAX);
+    // The nodes come first, whatever else there is room for.
+    let (table_rows, lag_rows) = (nodes.saturating_add(3), nodes.saturating_add(2));
+    let mut left = area.height.saturating_sub(1).saturating_sub(table_rows);
+    let mut room_for = |rows: u16| {
+        let has_room = left >= rows;
+        left -= if has_room { rows } else { 0 };
+        has_room
+    };
+    let (has_lag, has_rest) = (room_for(lag_rows), room_for(REST_ROWS_MIN));
     let rows = Layout::vertical([
         Constraint::Length(1),
-        Constraint::Length(nodes.saturating_add(3)),
-        Constraint::Length(nodes.saturating_add(2)),
-        Constraint::Min(4),
+        if has_lag || has_rest { Constraint::Length(table_rows) } else { Constraint::Min(1) },
+        Constraint::Length(if has_lag { lag_rows } else { 0 }),
+        if has_rest { Constraint::Min(REST_ROWS_MIN) } else { Constraint::Length(0) },
     ]);
-    let [head, table, lag, rest] = frame.area().layout(&rows);
+    let [head, table, lag, rest] = area.layout(&rows);
     frame.render_widget(headline(watched), head);
     frame.render_widget(members(watched, table.width), table);
-    draw_lag(frame, lag, watched);
+    if has_lag {
+        draw_lag(frame, lag, watched);
+    }
+    if !has_rest {
+        return;
+    }
     // What is called has room below the rest, or none.
     let (rest, methods) = match rest.height.checked_sub(REST_ROWS) {
         Some(left) if left >= METHODS_ROWS_MIN => {
@@ -104,6 +119,11 @@ fn drawn(watched: &Watched, columns: u16, rows: u16) -> String {
 }
 
 fn headline(watched: &Watched) -> Line<'static> {
+    if watched.nodes.iter().all(|node| node.now.is_none()) {
+        let asked: Vec<String> = watched.nodes.iter().map(|node| address(&node.url)).collect();
+        let text = format!("nobody answers at {}: --metrics or CARREL_METRICS name others", asked.join(", "));
+        return Line::from(text).bold().fg(Color::Red);
+    }
     let leader = watched.nodes.iter().find(|node| node.role() == "leader");
     match leader {
         None => Line::from("no node leads").bold().fg(Color::Red),
@@ -132,26 +152,30 @@ fn address(url: &str) -> String {
 }
 
 fn members(watched: &Watched, columns: u16) -> Table<'static> {
-    let is_wide = columns >= WIDE_COLUMNS;
     let unknown = || "-".to_owned();
     let number = |node: &Node, name| node.index(name).map_or_else(unknown, |index| index.to_string());
     let free = |node: &Node| {
         let (free, size) = (node.value(names::FILESYSTEM_AVAILABLE.name)?, node.value(names::FILESYSTEM_SIZE.name)?);
         Some(format!("{:.0} %", 100.0 * free / size.max(1.0)))
     };
-    // Heading, width, whether it is shown on narrow terminals, too.
-    let headings: [(&str, u16, bool); 10] = [
-        ("node", 5, true),
-        ("role", 12, true),
-        ("term", 6, true),
-        ("last", 10, false),
-        ("committed", 10, true),
-        ("applied", 10, true),
-        ("snapshot", 10, false),
-        ("memory", 9, true),
-        ("disk free", 10, false),
-        ("metrics at", 15, true),
+    // Heading, width, and the rank in which it gets room.
+    let headings: [(&str, u16, usize); 10] = [
+        ("node", 5, 0),
+        ("role", 12, 1),
+        ("term", 6, 3),
+        ("last", 10, 7),
+        ("committed", 10, 2),
+        ("applied", 10, 4),
+        ("snapshot", 10, 8),
+        ("memory", 9, 5),
+        ("disk free", 10, 9),
+        ("metrics at", 15, 6),
     ];
+    let fits = |rank: usize| {
+        let needed = headings.iter().filter(|(.., other)| *other <= rank).map(|(_, width, _)| width + 1).sum::<u16>();
+        // A border takes one on each side, and the last column has no gap behind it.
+        needed < columns
+    };
     let rows = watched.nodes.iter().map(|node| {
         let (colour, role) = match node.role() {
             "leader" => (Color::Green, "leader".to_owned()),
@@ -172,13 +196,13 @@ fn members(watched: &Watched, columns: u16) -> Table<'static> {
             free(node).unwrap_or_else(unknown),
             address(&node.url),
         ];
-        let shown = cells.into_iter().zip(headings).filter(|(_, (.., narrow))| is_wide || *narrow);
+        let shown = cells.into_iter().zip(headings).filter(|(_, (.., rank))| fits(*rank));
         Row::new(shown.map(|(cell, (heading, ..))| {
             let colour = if heading == "role" { colour } else { Color::Reset };
             Cell::from(cell).style(Style::new().fg(colour))
         }))
     });
-    let shown = || headings.into_iter().filter(|(.., narrow)| is_wide || *narrow);
+    let shown = || headings.into_iter().filter(|(.., rank)| fits(*rank));
     let widths: Vec<Constraint> = shown().map(|(_, width, _)| Constraint::Length(width)).collect();
     let header = Row::new(shown().map(|(heading, ..)| heading));
     Table::new(rows, widths).header(header.bold()).block(Block::bordered().title(" nodes "))
@@ -256,8 +280,14 @@ mod tests {
             watched.nodes.iter().map(|node| node.lag.back().copied()).collect::<Vec<_>>(),
             [Some(Some(0)), Some(Some(100)), Some(None)]
         );
+        let small = drawn(&watched, 40, 10);
+        for said in ["node 7 leads", "leader", "follower", "away 2 s", "committed"] {
+            assert!(small.contains(said), "{said} is missing:\n{small}");
+        }
         watched.saw_after(vec![scrape(0, 120, 0, 0), None, None], second);
         assert!(super::text(&watched).contains("no node leads"), "and a counter that began anew is no rate");
         assert_eq!(watched.calls.back(), Some(&0));
+        watched.saw_after(vec![None, None, None], second);
+        assert!(super::text(&watched).contains("nobody answers at a:7430, b:7430, c:7430"));
     }
 }

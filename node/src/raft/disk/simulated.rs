@@ -100,8 +100,14 @@ impl SimulatedDisk {
 
     /// Cuts power: every later operation on this disk fails, and what survived is on the disk returned.
     pub fn crash(&self, survival: Survival) -> SimulatedDisk {
-        let mut state = self.state();
-        state.cut = true;
+        let survived = self.imagine_crash(survival);
+        self.state().cut = true;
+        SimulatedDisk { delay: self.delay.clone(), ..survived }
+    }
+
+    /// What [`SimulatedDisk::crash`] would leave, on a disk that takes no time. This one goes on.
+    pub fn imagine_crash(&self, survival: Survival) -> SimulatedDisk {
+        let state = self.state();
         let mut dice = Dice::new(survival);
         let names = state.names_after_crash(&mut dice);
         let inodes = state.inodes.iter().map(|inode| inode.after_crash(&mut dice)).collect();
@@ -113,7 +119,7 @@ impl SimulatedDisk {
             capacity_bytes: state.capacity_bytes,
             ..State::default()
         };
-        SimulatedDisk { state: Arc::new(Mutex::new(survived)), delay: self.delay.clone() }
+        SimulatedDisk { state: Arc::new(Mutex::new(survived)), delay: None }
     }
 
     /// The process ends, the machine goes on: every later operation on this disk fails, and on the one returned all

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use carrel_domain::planted::{self, Bug};
+
 use crate::raft::types::{Entry, LogId, Payload, Vote};
 
 /// What an entry costs beside its body, roughly: enough to bound a reply and to weigh the log.
@@ -61,7 +63,8 @@ impl Memory {
     /// The committed id, which is saved lazily, can be ahead of a log that lost its unsynced tail: never say so.
     pub fn committed_within_log(&self) -> Option<LogId> {
         let last = self.last_log_id()?;
-        self.committed.map(|committed| if committed.index > last.index { last } else { committed })
+        let clamps = !planted::has(Bug::CommittedBeyondLog);
+        self.committed.map(|committed| if clamps && committed.index > last.index { last } else { committed })
     }
 
     /// A log that never held anything may begin anywhere; after that there are no holes.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use carrel_domain::planted::{self, Bug};
 use openraft::Instant;
 use openraft::alias::{InstantOf, MpscReceiverOf, OneshotSenderOf, WatchSenderOf};
 use openraft::async_runtime::{MpscReceiver, OneshotSender, WatchSender};
@@ -256,6 +257,9 @@ impl<P: Platform> Writer<P> {
     }
 
     fn put_truncate(&mut self, last: Option<LogId>) {
+        if planted::has(Bug::TruncationNotLogged) {
+            return;
+        }
         self.batch.bytes.push(RECORD_TRUNCATE);
         self.batch.bytes.push(u8::from(last.is_some()));
         if let Some(last) = &last {
@@ -307,7 +311,12 @@ impl<P: Platform> Writer<P> {
         }
         need.found();
         let started = InstantOf::<Types<P::Runtime>>::now();
-        self.open.file.sync_data().await.map_err(WriteFailure::of("syncing the log"))?;
+        if !planted::has(Bug::LogNotSynced) {
+            let synced = self.open.file.sync_data().await;
+            if !planted::has(Bug::FailedSyncIgnored) {
+                synced.map_err(WriteFailure::of("syncing the log"))?;
+            }
+        }
         let (sync, append) = (started.elapsed(), began.elapsed());
         if let Some(began_at) = began_at {
             for (index, parent) in &self.batch.traced {
@@ -346,7 +355,8 @@ impl<P: Platform> Writer<P> {
         header.encode(self.open.checksum)
     }
 
-    async fn begin_segment(&mut self, carried: Carried, needed_bytes: u64) -> Result<(), WriteFailure> {
+    async fn begin_segment(&mut self, mut carried: Carried, needed_bytes: u64) -> Result<(), WriteFailure> {
+        carried.vote = carried.vote.filter(|_| !planted::has(Bug::VoteNotCarried));
         let header = SegmentHeader {
             owner: self.owner,
             sequence: self.open.sequence + 1,
@@ -414,7 +424,9 @@ async fn begin_segment<D: Disk>(
     file.write_at(0, &bytes).await?;
     file.sync_data().await?;
     disk.rename(unfinished, &path).await?;
-    disk.sync_dir(dir).await?;
+    if !planted::has(Bug::SegmentNameNotSynced) {
+        disk.sync_dir(dir).await?;
+    }
     let checksum = header_checksum(&bytes);
     Ok(OpenSegment {
         file,

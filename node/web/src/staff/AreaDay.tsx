@@ -228,6 +228,13 @@ export function AreaDay(props: { place: Place }) {
 function Stay(props: { reservation: Reservation; place: Place; onClose: () => void }) {
   const { isBusy, problem, perform } = deed(() => props.place.zone);
   const { name, state } = props.reservation;
+  /** Whoever loses a seat is told why. */
+  const [isCancelling, setCancelling] = createSignal(false);
+  const cancel = (event: SubmitEvent) => {
+    event.preventDefault();
+    const reason = String(new FormData(event.currentTarget as HTMLFormElement).get("reason")).trim();
+    void act((requestId) => reservations.cancelReservation({ requestId, name, reason }), t().cancelled);
+  };
   const act = async (attempt: (requestId: string) => Promise<unknown>, done: string) => {
     if (await perform(attempt, done)) props.onClose();
   };
@@ -266,14 +273,25 @@ function Stay(props: { reservation: Reservation; place: Place; onClose: () => vo
         <Show when={props.reservation.user && (state === State.CONFIRMED || state === State.HELD)}>
           <button
             type="button"
-            class="danger"
-            disabled={isBusy()}
-            onClick={() => void act((requestId) => reservations.cancelReservation({ requestId, name, reason: t().desk.today }), t().cancelled)}
+            class="plain"
+            aria-expanded={isCancelling()}
+            onClick={() => setCancelling(!isCancelling())}
           >
             {t().cancel}
           </button>
         </Show>
       </div>
+      <Show when={isCancelling()}>
+        <form class="stack" onSubmit={cancel}>
+          <div class="field">
+            <label for="cancel-reason">{t().reason}</label>
+            <input id="cancel-reason" name="reason" maxlength="200" required />
+          </div>
+          <button type="submit" class="danger" disabled={isBusy()}>
+            {t().reallyCancel}
+          </button>
+        </form>
+      </Show>
     </Sheet>
   );
 }
