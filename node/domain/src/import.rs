@@ -111,8 +111,8 @@ impl State {
         Ok(Reply::Done)
     }
 
-    /// Claims that began before the change of hours and no longer fit, and whose they were. A date that is still missing
-    /// displaces nobody: it is judged when it comes.
+    /// Claims that began before the change of hours and no longer fit, and whose they were. A date that is still
+    /// missing displaces nobody: it is judged when it comes.
     fn displace_outside_hours(&mut self, branch: BranchId, days: &[Day], fx: &mut Effects) -> BTreeSet<UserId> {
         let Some(first) = days.iter().map(|day| day.span.start()).min() else { return BTreeSet::new() };
         let mut outside = Vec::new();
