@@ -41,6 +41,8 @@ const ONE_CLUSTER: &str = "a recovery is of one cluster";
 const ANOTHER: &str = "what a recovery begins with cannot change: ask for another recovery";
 const BELOW: &str = "path must be below the claim: no leading slash, no ..";
 const ENDPOINT: &str = "otlpEndpoint must begin with http:// or https://";
+const FROM: &str = "from must be an address, as library@example.org or Library <library@example.org>";
+const NETWORKS: &str = "webhooks.networks are public or networks by number, as 10.20.0.0/16 or fd00::/8";
 const ASLEEP: &str = "replicas cannot change while the cluster hibernates: wake it first";
 
 fn clusters() -> Vec<Case> {
@@ -57,6 +59,10 @@ fn clusters() -> Vec<Case> {
         new(json!({ "storage": { "size": "0" } }), "size must be a quantity above zero"),
         new(json!({ "observability": { "otlpEndpoint": "collector:4317" } }), ENDPOINT),
         new(json!({ "observability": { "otlpEndpoint": "http://collector:4317" } }), ""),
+        new(json!({ "mail": { "urlSecret": "smtp", "from": "the library" } }), FROM),
+        new(json!({ "mail": { "urlSecret": "smtp", "from": "Library <library@example.org>" } }), ""),
+        new(json!({ "webhooks": { "networks": ["public", "everywhere"] } }), NETWORKS),
+        new(json!({ "webhooks": { "networks": ["public", "10.20.0.0/16", "fd00::/8"] } }), ""),
         new(json!({ "raft": { "heartbeatMs": 100 } }), TIMING),
         new(json!({ "tls": { "mode": "Secret" } }), "mode Secret needs peersSecret"),
         new(json!({ "tls": { "mode": "Secret", "peersSecret": "s" } }), ""),
