@@ -1,6 +1,6 @@
 // Closing seats: first what it would do to whoever has booked there, then, on a second tap, done.
 
-import { createSignal, Show } from "solid-js";
+import { createSignal, Show, untrack } from "solid-js";
 import { Closing, type CloseSeatsResponse } from "../gen/carrel/v1/seat_pb";
 import { seats } from "../rpc/clients";
 import { Problem } from "../shell/Problem";
@@ -12,6 +12,8 @@ import type { Place } from "./Staff";
 
 export function Close(props: { place: Place }) {
   const { isBusy, problem, perform } = deed(() => props.place.zone);
+  // As it is now: the clock goes on, and must not take back the day that somebody has chosen.
+  const today = untrack(() => dateOf(now(), props.place.zone));
   const { seats: known, named } = seatsOf(() => props.place);
   const [preview, setPreview] = createSignal<CloseSeatsResponse>();
   const request = (form: HTMLFormElement) => {
@@ -51,7 +53,7 @@ export function Close(props: { place: Place }) {
       <div class="pair">
         <div class="field">
           <label for="close-date">{t().day}</label>
-          <input id="close-date" name="date" type="date" value={dateOf(now(), props.place.zone)} required />
+          <input id="close-date" name="date" type="date" value={today} required />
         </div>
         <div class="field">
           <label for="close-from">{t().from}</label>
