@@ -191,10 +191,13 @@ impl State {
         let mut seat_count = 0;
         for seat in seats {
             let closing = self.live_on(seat, interval, |claim| claim.holder.is_none());
-            seat_count += u32::from(!closing.is_empty());
-            for claim in closing {
-                self.move_claim(claim, ClaimState::Cancelled, fx);
-            }
+            let ended = closing.into_iter().map(|claim| self.end_quietly(claim, ClaimState::Cancelled, fx));
+            let ended: Vec<Interval> = ended.map(|claim| claim.interval).collect();
+            let (Some(first), Some(last)) = (ended.first(), ended.last()) else { continue };
+            seat_count += 1;
+            // Not piece by piece: whoever is first in line may have waited for more than one of them.
+            let freed = Interval::new(first.start(), last.end()).expect("they are in order");
+            self.offer_freed(seat, freed, fx);
         }
         Ok(Reply::Closure(ClosureSummary { seat_count, moved_count: 0, displaced_count: 0 }))
     }
