@@ -332,6 +332,10 @@ impl SnapshotReader {
                 state.inbox.let_go.insert(stream, position);
             }
             (Progress::Parts, Part::Record(owner, id, record)) => {
+                // Records lie by number of account: one far beyond the last would make room for all in between.
+                if owner.is_some_and(|owner| state.accounts.users.len() as u64 <= owner.0) {
+                    return Err(DecodeError::Inconsistent("a record is of an account that never was"));
+                }
                 state.records.keep(owner, id, record);
             }
             (Progress::Parts, Part::Projected(through)) => state.outbox.begin_after(through),
