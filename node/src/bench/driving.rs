@@ -82,31 +82,26 @@ impl Driver {
     }
 
     async fn book(&self, account: &Account, round: usize, due: Instant, tally: &mut Tally) {
+        if let Some(name) = self.reserve(account, round, due, tally).await {
+            cancel(account, name, tally).await;
+        }
+    }
+
+    /// Its name, if there is one.
+    async fn reserve(&self, account: &Account, round: usize, due: Instant, tally: &mut Tally) -> Option<String> {
         let (seat, interval) = self.ground.place(self.number, round);
-        let request = v1::CreateReservationRequest {
-            request_id: new_request_id(),
-            seat,
-            interval: Some(interval),
-            ..Default::default()
-        };
-        let answer = account.client.create_reservation(request).await;
+        let answer = account.client.create_reservation(wish(seat, interval)).await;
         tally.note(due, &answer);
-        let Some(reservation) = answer.ok().and_then(|answer| answer.reservation) else { return };
+        let reservation = answer.ok().and_then(|answer| answer.reservation)?;
         tally.writes += 1;
         tally.bookings += 1;
-        cancel(account, reservation.name, tally).await;
+        Some(reservation.name)
     }
 
     /// The latency is that of the check-in alone; a timetable, if there is one, is for all three.
     async fn check_in(&self, account: &Account, tally: &mut Tally) {
         let (seat, interval) = self.ground.present(self.number);
-        let request = v1::CreateReservationRequest {
-            request_id: new_request_id(),
-            seat,
-            interval: Some(interval),
-            ..Default::default()
-        };
-        let reservation = match account.client.create_reservation(request).await {
+        let reservation = match account.client.create_reservation(wish(seat, interval)).await {
             Ok(answer) => answer.reservation.unwrap_or_default(),
             Err(error) => return tally.failed.note(&error),
         };
@@ -158,19 +153,8 @@ impl Driver {
                 tally.writes += u64::from(answer.is_ok());
             }
             (0, None) => {
-                let (seat, interval) = self.ground.place(self.number, round);
-                let request = v1::CreateReservationRequest {
-                    request_id: new_request_id(),
-                    seat,
-                    interval: Some(interval),
-                    ..Default::default()
-                };
-                let answer = account.client.create_reservation(request).await;
-                tally.note(due, &answer);
-                let Some(reservation) = answer.ok().and_then(|answer| answer.reservation) else { return };
-                tally.writes += 1;
-                tally.bookings += 1;
-                self.held = Some((account.clone(), reservation.name));
+                let name = self.reserve(account, round, due, tally).await;
+                self.held = name.map(|name| (account.clone(), name));
             }
             (_, held) => {
                 self.held = held;
@@ -213,6 +197,10 @@ impl Driver {
         let answer = account.client.list_reservations(v1::ListReservationsRequest::default()).await;
         tally.note(due, &answer);
     }
+}
+
+fn wish(seat: String, interval: v1::Interval) -> v1::CreateReservationRequest {
+    v1::CreateReservationRequest { request_id: new_request_id(), seat, interval: Some(interval), ..Default::default() }
 }
 
 async fn cancel(account: &Account, name: String, tally: &mut Tally) {

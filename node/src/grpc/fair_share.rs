@@ -170,21 +170,19 @@ impl FairShare {
                 _ => TooMuch::Faster { per_second: per, wait },
             });
         }
-        match what {
-            What::Change | What::Claim | What::Letter if usage.changes as usize >= changes_max => {
-                return Err(TooMuch::Changes { max: changes_max });
-            }
-            What::Stream if usage.streams >= STREAMS_MAX || all_streams >= ALL_STREAMS_MAX => {
-                return Err(TooMuch::Streams);
-            }
-            What::Change | What::Claim | What::Letter => usage.changes += 1,
-            What::Stream => usage.streams += 1,
-            What::Read | What::LogIn => {}
+        let (is_change, is_stream) = (what.is_change(), what == What::Stream);
+        if is_change && usage.changes as usize >= changes_max {
+            return Err(TooMuch::Changes { max: changes_max });
         }
+        if is_stream && (usage.streams >= STREAMS_MAX || all_streams >= ALL_STREAMS_MAX) {
+            return Err(TooMuch::Streams);
+        }
+        usage.changes += u32::from(is_change);
+        usage.streams += u32::from(is_stream);
         usage.full_at = full_at;
         // An address may be a whole building, and its calls without a session take no seats.
         let turn = matches!((what, who), (What::Claim, Who::Account(_))).then(|| usage.turn.clone());
-        callers.streams += u32::from(what == What::Stream);
+        callers.streams += u32::from(is_stream);
         Ok(Place { callers: self.callers.clone(), who, what, turn })
     }
 }
@@ -223,7 +221,7 @@ impl Drop for Place {
         callers.streams -= u32::from(self.what == What::Stream);
         // Nobody is forgotten who has something under way.
         if let Some(usage) = callers.known.get_mut(&self.who) {
-            usage.changes -= u32::from(matches!(self.what, What::Change | What::Claim | What::Letter));
+            usage.changes -= u32::from(self.what.is_change());
             usage.streams -= u32::from(self.what == What::Stream);
         }
     }
@@ -272,6 +270,10 @@ pub async fn admit<L: Library>(State(front): State<Front<L>>, request: Request, 
 }
 
 impl What {
+    fn is_change(self) -> bool {
+        matches!(self, Self::Change | Self::Claim | Self::Letter)
+    }
+
     fn of(path: &str) -> Self {
         if LOG_INS.contains(&path) {
             Self::LogIn

@@ -294,7 +294,7 @@ impl<L: Library> Reservations<L> {
         match self.0.ask(call, action).await?.granted() {
             Ok(done) => Ok(done),
             Err(refused) => {
-                if let Some(unknown) = seats::unknown_amenity_of(&*self.0.library, refused.refusal, &wish.need) {
+                if let Some(unknown) = seats::unknown_amenity_of(&self.0.library.view(), refused.refusal, &wish.need) {
                     return Err(unknown.into());
                 }
                 let why = |view: &State, user| view.explain(user, wish);

@@ -107,9 +107,7 @@ impl<L: Library> SeatService for Seats<L> {
         let wish = request::explain_availability(&message)?;
         let (view, user) = self.front.read_as(session, message.read.take()).await?;
         let explanation = view.explain(user, &wish).map_err(|refusal| {
-            let unknown = (refusal == Refusal::SeatNotFound)
-                .then(|| unknown_amenity(&view, wish.need.place.branch(), &wish.need.amenities));
-            unknown.flatten().map_or_else(|| to_status(refusal), Status::from)
+            unknown_amenity_of(&view, refusal, &wish.need).map_or_else(|| to_status(refusal), Status::from)
         })?;
         Ok(Response::new(ExplainAvailabilityResponse {
             rules: explanation.failing.iter().map(|&refusal| failing_rule(refusal)).collect(),
@@ -159,17 +157,13 @@ impl<L: Library> SeatService for Seats<L> {
 }
 
 /// Of a need that no seat answers: the word that no seat of the branch has, if that is why.
-pub(super) fn unknown_amenity_of<L: Library>(
-    library: &L,
-    refusal: Refusal,
-    need: &Need<Place<Slug>>,
-) -> Option<Invalid> {
+pub(super) fn unknown_amenity_of(view: &State, refusal: Refusal, need: &Need<Place<Slug>>) -> Option<Invalid> {
     let is_none_found = refusal == Refusal::SeatNotFound;
-    is_none_found.then(|| unknown_amenity(&library.view(), need.place.branch(), &need.amenities)).flatten()
+    is_none_found.then(|| unknown_amenity(view, need.place.branch(), &need.amenities)).flatten()
 }
 
 /// Asked only where nothing was found: whether that is because of a word that no seat of the branch has.
-pub(super) fn unknown_amenity(view: &State, branch: &Slug, wanted: &[Title]) -> Option<Invalid> {
+fn unknown_amenity(view: &State, branch: &Slug, wanted: &[Title]) -> Option<Invalid> {
     let catalog = view.catalog();
     let id = catalog.find_branch(branch.as_str())?;
     let seats = catalog.seats().map(|(_, seat)| seat).filter(|seat| seat.branch == id && !seat.retired);

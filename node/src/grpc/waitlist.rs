@@ -95,7 +95,7 @@ impl<L: Library> Waitlist<L> {
     /// What stands against waiting, every rule of it, and what could be had at once instead.
     async fn refused(&self, call: &Call<JoinWaitlistRequest>, action: &Action, refused: Refused) -> Status {
         let Action::JoinWaitlist { need, interval, minutes } = action else { return to_status(refused.refusal) };
-        match seats::unknown_amenity_of(&*self.0.library, refused.refusal, need) {
+        match seats::unknown_amenity_of(&self.0.library.view(), refused.refusal, need) {
             Some(unknown) => unknown.into(),
             None => {
                 let why = |view: &State, user| view.explain_wait(user, need, *interval, *minutes);
