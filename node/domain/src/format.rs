@@ -32,7 +32,7 @@ use crate::record::{Owner, Record};
 use crate::request::At;
 use crate::state::State;
 use crate::time::{Interval, Timestamp};
-use crate::waitlist::{Wait, WaitState};
+use crate::waitlist::{DAYS_MAX, Wait, WaitState, days_of};
 use crate::webhook::Webhook;
 
 /// What this release knows beyond the first one, for those who decide whether something new may enter the log: see
@@ -307,7 +307,7 @@ impl SnapshotReader {
                 (state.history.count, state.history.through) = (count, through);
             }
             (Progress::Parts, Part::PseudonymSecret(secret)) => state.history.pseudonym_secret = Some(secret),
-            (Progress::Parts, Part::Wait(wait)) => take_wait(state, wait),
+            (Progress::Parts, Part::Wait(wait)) => take_wait(state, wait)?,
             (Progress::Parts, Part::Item(stream, position, item)) => take_item(state, stream, position, item),
             (Progress::Parts, Part::Blocks(user, blocked)) => {
                 state.inbox.blocks.insert(user, blocked);
@@ -407,10 +407,48 @@ fn take_item(state: &mut State, stream: Stream, position: Position, item: Arc<It
     state.inbox.insert(stream, position, item);
 }
 
-fn take_wait(state: &mut State, wait: Arc<Wait>) {
+fn take_wait(state: &mut State, wait: Arc<Wait>) -> Result<(), DecodeError> {
+    // It stands in a line for each day.
+    let days = days_of(wait.interval);
+    if days.end() - days.start() >= DAYS_MAX {
+        return Err(DecodeError::Inconsistent("somebody waits for longer than anybody may"));
+    }
     if wait.state == WaitState::Waiting {
         state.waitlist.stand_in_line(&wait);
     }
     state.deadlines.insert((wait.due_at(), Due::Wait(wait.id)));
     state.waitlist.waits.insert(wait.id, wait);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{BranchId, UserId, WaitId};
+    use crate::request::Need;
+    use crate::waitlist::Scope;
+
+    #[test]
+    fn a_wait_of_a_century_makes_no_room_for_each_of_its_days() {
+        let wait = |days: i64| {
+            let end = Timestamp(days * crate::time::DAY_US);
+            Arc::new(Wait {
+                id: WaitId(1),
+                user: UserId(0),
+                need: Need { place: Scope::Branch(BranchId(0)), amenities: Vec::new(), accessible: false },
+                interval: Interval::new(Timestamp(0), end).expect("it ends after it begins"),
+                minutes: 60,
+                state: WaitState::Waiting,
+                rank: 1,
+                missed: 0,
+                passed: Vec::new(),
+                created_at: Timestamp(0),
+                changed_at: Timestamp(0),
+            })
+        };
+        let mut reader = SnapshotReader { progress: Progress::Parts, ..SnapshotReader::default() };
+        assert_eq!(reader.take(Part::Wait(wait(7))), Ok(()));
+        let refused = reader.take(Part::Wait(wait(36_525)));
+        assert_eq!(refused, Err(DecodeError::Inconsistent("somebody waits for longer than anybody may")));
+    }
 }

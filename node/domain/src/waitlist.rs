@@ -133,7 +133,10 @@ impl Waitlist {
     }
 }
 
-/// At most nine: nobody waits for longer than a week, wherever in it the stay may be.
+/// Nobody waits for longer than a week, wherever in it the stay may be.
+pub(crate) const DAYS_MAX: i64 = 9;
+
+/// In a state that requests made, at most [`DAYS_MAX`].
 pub(crate) fn days_of(interval: Interval) -> RangeInclusive<i64> {
     interval.start().0.div_euclid(DAY_US)..=(interval.end().0 - 1).div_euclid(DAY_US)
 }
