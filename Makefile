@@ -8,7 +8,7 @@ export CARGO_INCREMENTAL ?= 0
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos sim mutants build page pictures verify fix deps figures dashboards images load e2e fuzz nightly
+.PHONY: help run test chaos sim mutants build page page-hours pictures verify fix deps figures dashboards images load e2e fuzz nightly
 
 help: ## This list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ build: deps ## The programs: carrel and carrel-operator, in target/release
 page: ## The page, from node/web/src into node/web/dist, where it is committed; needs Node and npm
 	cd node/web && npm ci --silent --no-audit --no-fund && npm run --silent build
 
+page-hours: ## The page's tests at the hours when a day begins and ends; needs the program built
+	set -e; for hour in 0 12 22 23; do CARREL_PAGE_HOUR=$$hour node/web/tests/run.sh; done
+
 pictures: ## The page as it looks, into docs/pictures, in a real browser; needs the program built
 	PICTURES=1 node/web/tests/run.sh
 
@@ -52,7 +55,7 @@ e2e: deps ## Stories on a real Kubernetes: KUBECONFIG, else kind, else localkube
 fuzz: deps ## Every decoder by libFuzzer, a minute each; SECONDS_EACH=600 for longer, what is found is kept
 	node/fuzz/fuzz.sh $(TARGETS)
 
-nightly: e2e chaos fuzz sim ## What a landing has no time for: stories, ten minutes of faults, decoders, 20,000 seeds
+nightly: e2e chaos fuzz sim page-hours ## What a landing has no time for: stories, ten minutes of faults, decoders, 20,000 seeds
 
 verify: deps ## Reads only: formatting, lints, structure, generated files
 	cargo fmt --all --check

@@ -2,7 +2,7 @@
 // Kubernetes would be: who connects reaches a node that lives.
 
 import { execFile, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -14,6 +14,8 @@ const program = process.env.CARREL_BIN ?? join(target, "debug/carrel");
 /** Of a range that no other test uses; the replicas take forty from here on. */
 const port = Number(process.env.CARREL_PAGE_PORT ?? 27400);
 const READY_WITHIN_MS = 90_000;
+/** The hour in the library when the tests begin, whatever it is outside: how they end is not to hang on when they run. */
+const hour = Number(process.env.CARREL_PAGE_HOUR ?? 10);
 
 /** Whether a Postgres is installed, where `carrel demo` looks for one: the reports are then those of the record. */
 const hasRecord = [15, 16, 17, 18].some((version) => existsSync(`/usr/lib/postgresql/${version}/bin/postgres`));
@@ -31,8 +33,23 @@ export async function until(what, condition, within = 45_000) {
   }
 }
 
-export async function openLibrary(catalog = join(here, "library.yaml")) {
+/** The zone of the earth where it is that hour now. Those of `Etc` count westward, from UTC+14 to UTC-12. */
+function zone() {
+  const east = (((hour - new Date().getUTCHours()) % 24) + 36) % 24 - 12;
+  return `Etc/GMT${east > 0 ? "-" : "+"}${Math.abs(east)}`;
+}
+
+/** That never closes, at the hour of the tests. */
+function alwaysOpen(dir) {
+  const path = join(dir, "library.yaml");
+  writeFileSync(path, readFileSync(join(here, "library.yaml"), "utf8").replaceAll("Europe/Berlin", zone()));
+  return path;
+}
+
+/** With a catalogue of its own, or else the sample campus. */
+export async function openLibrary(catalogIn = alwaysOpen) {
   const dir = mkdtempSync(join(tmpdir(), "carrel-page-"));
+  const catalog = catalogIn?.(dir);
   const run = ["demo", "--dir", join(dir, "demo"), "--port", String(port), "--exit-with-parent", String(process.pid)];
   if (hasRecord) run.push("--postgres");
   if (catalog) run.push("--catalog", catalog);

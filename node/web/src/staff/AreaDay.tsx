@@ -43,7 +43,8 @@ function cut(name: string, room: number): string {
 }
 
 export function AreaDay(props: { place: Place }) {
-  const [seats, setSeats] = createSignal<Seat[]>([]);
+  // Each seat and each stay is the same from one round to the next, and whoever has the keyboard on it keeps it there.
+  const [seats, setSeats] = createStore<Seat[]>([]);
   const [bySeat, setBySeat] = createStore<{ [seat: string]: Reservation[] }>({});
   const [offset, setOffset] = createSignal(0);
   const [chosen, setChosen] = createSignal<Reservation>();
@@ -54,17 +55,15 @@ export function AreaDay(props: { place: Place }) {
   });
   const end = () => midnight(dateOf(start() + DAY + 2 * HOUR, props.place.zone), props.place.zone);
   const inDay = (one: Reservation) => ms(one.startTime) < end() && ms(one.endTime) > start();
-  const shown = createMemo(() =>
-    seats().flatMap((seat, row) => (bySeat[seat.name] ?? []).filter(inDay).map((one) => ({ row, one }))),
-  );
+  const stays = (seat: Seat) => (bySeat[seat.name] ?? []).filter(inDay);
   /** The hours at which the area is open, or somebody is there all the same; of a day without any, all of it. */
   const hoursDrawn = (): Hours => {
-    const stays = shown().map(({ one }) => ({ start: ms(one.startTime), end: ms(one.endTime) }));
+    const taken = seats.flatMap(stays).map((one) => ({ start: ms(one.startTime), end: ms(one.endTime) }));
     const hours = open().filter((one) => one.start < end() && one.end > start());
     if (!hours.length) return { first: start(), last: end() };
     const whole = (time: number, round: (hours: number) => number) => start() + round((time - start()) / HOUR) * HOUR;
-    const first = Math.min(...[...hours, ...stays].map((one) => one.start));
-    const last = Math.max(...[...hours, ...stays].map((one) => one.end));
+    const first = Math.min(...[...hours, ...taken].map((one) => one.start));
+    const last = Math.max(...[...hours, ...taken].map((one) => one.end));
     return { first: Math.max(start(), whole(first, Math.floor)), last: Math.min(end(), whole(last, Math.ceil)) };
   };
   const isSame = (a: Hours | undefined, b: Hours) => a?.first === b.first && a.last === b.last;
@@ -79,8 +78,8 @@ export function AreaDay(props: { place: Place }) {
     return marks;
   });
   const fullness = (hour: number) => {
-    const taken = shown().filter(({ one }) => ms(one.startTime) < hour + HOUR && ms(one.endTime) > hour);
-    return seats().length ? new Set(taken.map(({ row }) => row)).size / seats().length : 0;
+    const isTaken = (one: Reservation) => ms(one.startTime) < hour + HOUR && ms(one.endTime) > hour;
+    return seats.length ? seats.filter((seat) => stays(seat).some(isTaken)).length / seats.length : 0;
   };
 
   const load = async (place: Place, signal: AbortSignal) => {
@@ -88,7 +87,7 @@ export function AreaDay(props: { place: Place }) {
     const found = await ask(() => service.searchSeats({ branch, area, pageSize: PAGE }));
     if (signal.aborted) return;
     noteLabels(found.seats);
-    setSeats(found.seats);
+    setSeats(reconcile(found.seats, { key: "name" }));
     const [first] = found.seats;
     if (first && !open().length) {
       const hours = await ask(() => service.getSeat({ name: first.name }));
@@ -110,7 +109,7 @@ export function AreaDay(props: { place: Place }) {
       () => props.place,
       (place) => {
         const stop = new AbortController();
-        setSeats([]);
+        setSeats(reconcile([]));
         setOpen([]);
         let timer: ReturnType<typeof setTimeout>;
         const round = async () => {
@@ -184,37 +183,39 @@ export function AreaDay(props: { place: Place }) {
             )}
           </For>
         </svg>
-        <svg viewBox={`0 ${TOP - 4} ${WIDTH} ${seats().length * ROW + 12}`} role="group" aria-label={t().desk.today}>
+        <svg viewBox={`0 ${TOP - 4} ${WIDTH} ${seats.length * ROW + 12}`} role="group" aria-label={t().desk.today}>
           <For each={hours()}>
-            {(hour) => <path class="grid" d={`M${x(hour)} ${TOP}V${TOP + seats().length * ROW}`} />}
+            {(hour) => <path class="grid" d={`M${x(hour)} ${TOP}V${TOP + seats.length * ROW}`} />}
           </For>
-          <For each={seats()}>
+          <For each={seats}>
             {(seat, row) => (
-              <text class="name" x="4" y={TOP + row() * ROW + 18}>
-                {cut(seat.label, LEFT)}
-              </text>
-            )}
-          </For>
-          <For each={shown()}>
-            {({ row, one }) => (
-              <g
-                class={`stay ${kind(one)}`}
-                role="button"
-                tabindex="0"
-                aria-label={`${seats()[row]?.label}, ${who(one)}, ${span(ms(one.startTime), ms(one.endTime), props.place.zone)}, ${t().stateNames[one.state]}`}
-                onClick={() => setChosen(one)}
-                onKeyDown={(event) => (event.key === "Enter" || event.key === " ") && setChosen(one)}
-              >
-                <title>{who(one)}</title>
-                <rect x={from(one) + 1} y={TOP + row * ROW + 3} width={room(one)} height={ROW - 6} rx="4" />
-                <text x={from(one) + 8} y={TOP + row * ROW + 17}>
-                  {cut(who(one), room(one))}
+              <>
+                <text class="name" x="4" y={TOP + row() * ROW + 18}>
+                  {cut(seat.label, LEFT)}
                 </text>
-              </g>
+                <For each={stays(seat)}>
+                  {(one) => (
+                    <g
+                      class={`stay ${kind(one)}`}
+                      role="button"
+                      tabindex="0"
+                      aria-label={`${seat.label}, ${who(one)}, ${span(ms(one.startTime), ms(one.endTime), props.place.zone)}, ${t().stateNames[one.state]}`}
+                      onClick={() => setChosen(one)}
+                      onKeyDown={(event) => (event.key === "Enter" || event.key === " ") && setChosen(one)}
+                    >
+                      <title>{who(one)}</title>
+                      <rect x={from(one) + 1} y={TOP + row() * ROW + 3} width={room(one)} height={ROW - 6} rx="4" />
+                      <text x={from(one) + 8} y={TOP + row() * ROW + 17}>
+                        {cut(who(one), room(one))}
+                      </text>
+                    </g>
+                  )}
+                </For>
+              </>
             )}
           </For>
           <Show when={now() > drawn().first && now() < drawn().last}>
-            <path class="now" d={`M${x(now())} ${TOP - 4}V${TOP + seats().length * ROW}`} />
+            <path class="now" d={`M${x(now())} ${TOP - 4}V${TOP + seats.length * ROW}`} />
           </Show>
         </svg>
       </div>

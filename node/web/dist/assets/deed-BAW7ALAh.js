@@ -1,1 +1,0 @@
-import{c as t,N as i,g as l,Q as u,U as m,T as y}from"./index-BnNgvJrT.js";function g(n){const[o,r]=t(!1),[c,e]=t("");return{isBusy:o,problem:c,perform:async(f,a)=>{r(!0),e("");try{const s=await i(f);return a&&l(a,"shown"),s}catch(s){u(s)||e(m(y(s),n()));return}finally{r(!1)}}}}export{g as d};
