@@ -7,10 +7,10 @@ use carrel_domain::claim::StateName;
 use carrel_domain::event::Change;
 use carrel_domain::format::{MESSAGE_VERSION, SNAPSHOT_VERSION, SnapshotReader, encode_at, snapshot};
 use carrel_domain::history::{LET_GO_MAX, PseudonymSecret};
-use carrel_domain::id::{ClaimId, TokenDigest, UserId};
+use carrel_domain::id::{ClaimId, RequestId, TokenDigest, UserId};
 use carrel_domain::refusal::Refusal;
 use carrel_domain::reply::Reply;
-use carrel_domain::request::{Action, At, Caller, Request, SeatName, Wish};
+use carrel_domain::request::{Action, At, Caller, Request, RetryKey, SeatName, Wish};
 use carrel_domain::state::State;
 use carrel_domain::text::UserName;
 use carrel_domain::time::{DAY_US, Interval, MINUTE_US, SECOND_US, Timestamp};
@@ -130,6 +130,23 @@ fn nothing_leaves_before_the_record_has_it() {
     assert_eq!(house.state.history().count(), 2);
     assert_eq!(house.state.history().through(), through);
     assert!(house.state.is_let_go(claim) && !house.state.is_let_go(house.state.next_claim()));
+}
+
+#[test]
+fn who_ends_again_what_was_over_long_ago_may_be_told_that_it_is_gone() {
+    let mut house = House::open();
+    house.system(Action::Projected { through: 0 });
+    let claim = house.reserve(AMY, "n1", 2);
+    house.cancel(AMY, claim);
+    house.days_pass(1);
+    let through = house.recorded();
+    let retry = Some(RetryKey { id: RequestId(7), digest: 7 });
+    let again = Request { caller: Caller::Session(AMY), retry, action: Action::Cancel { claim, reason: None } };
+    let first = house.ask(again.clone());
+    assert!(matches!(first, Ok(Reply::Claim(_))), "it changes nothing, and is no error: {first:?}");
+    assert_eq!(house.ask(again.clone()), first);
+    assert_eq!(house.let_go(through, house.time), [claim]);
+    assert_eq!(house.ask(again), Err(Refusal::ReservationNotFound), "the relational record alone has it");
 }
 
 #[test]

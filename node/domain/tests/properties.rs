@@ -74,7 +74,7 @@ proptest! {
                     Err(Refusal::RequestIdReused | Refusal::SessionExpired | Refusal::TooManyRequests)
                 )
             {
-                witness.compare(*owner, *retry, &applied.reply)?;
+                witness.compare(&world.state, *owner, *retry, &applied.reply)?;
             }
             for (who, shown) in NAMES.iter().enumerate() {
                 if let Some(user) = world.state.find_user(&name(who)) {
