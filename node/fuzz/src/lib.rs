@@ -25,3 +25,7 @@ pub fn soon<T>(mut act: impl FnMut() -> T) -> T {
     }
     panic!("it takes {fastest:?}");
 }
+
+// An instrumented program can only be linked with libFuzzer in it, and this one has no other reason to name it.
+#[cfg(test)]
+use bolero as _;

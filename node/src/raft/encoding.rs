@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use crate::raft::types::{Command, CommittedLeaderId, LogId, Member, Membership, Payload, Vote};
+use crate::raft::types::{Command, CommittedLeaderId, INDEX_MAX, LogId, Member, Membership, Payload, Vote};
 
 /// What does not decode, in words for a person.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -132,8 +132,11 @@ impl<'a> Reader<'a> {
     }
 
     pub fn log_id(&mut self) -> Result<LogId, Undecodable> {
-        let term = self.u64()?;
-        Ok(LogId::new(CommittedLeaderId::new(term), self.u64()?))
+        let (term, index) = (self.u64()?, self.u64()?);
+        if index > INDEX_MAX {
+            return Err(Undecodable("an index that no log can have come to"));
+        }
+        Ok(LogId::new(CommittedLeaderId::new(term), index))
     }
 
     pub fn vote(&mut self) -> Result<Vote, Undecodable> {

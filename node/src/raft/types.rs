@@ -14,6 +14,10 @@ use crate::raft::machine::Machine;
 use crate::raft::platform::Platform;
 use crate::traces::TraceParent;
 
+/// Entries that there can be: a million each second for two thousand years. What claims to have more is damaged, or
+/// lies, and nothing could be counted behind it.
+pub const INDEX_MAX: u64 = 1 << 56;
+
 pub type NodeId = u64;
 /// One leader per term, as in the paper.
 pub type LeaderId = openraft::impls::leader_id_std::LeaderId<u64, NodeId>;

@@ -17,7 +17,8 @@ use thiserror::Error;
 use crate::raft::peers::{LocalStatus, Proposed};
 use crate::raft::snapshots::{Announced, BodySum, StateHash};
 use crate::raft::types::{
-    Command, CommittedLeaderId, Entry, LogId, Member, Membership, Payload, SnapshotMeta, StoredMembership, Types, Vote,
+    Command, CommittedLeaderId, Entry, INDEX_MAX, LogId, Member, Membership, Payload, SnapshotMeta, StoredMembership,
+    Types, Vote,
 };
 use crate::traces::TraceParent;
 
@@ -72,6 +73,9 @@ impl Wire for LogId {
 
     fn from_wire(message: wire::LogId) -> Result<Self, Malformed> {
         let wire::LogId { term, index } = message;
+        if index > INDEX_MAX {
+            return Err(Malformed("an index that no log can have come to"));
+        }
         Ok(LogId::new(CommittedLeaderId::new(plausible(term)?), index))
     }
 }
@@ -417,10 +421,10 @@ impl<RT: AsyncRuntime> Wire for SnapshotResponse<Types<RT>> {
 }
 
 impl Wire for Proposed {
-    type Message = wire::ProposeResponse;
+    type Message = wire::Proposed;
 
-    fn to_wire(self) -> wire::ProposeResponse {
-        use wire::propose_response::{Committed, Full, NotProposed, Overloaded, Result, Unknown};
+    fn to_wire(self) -> wire::Proposed {
+        use wire::proposed::{Committed, Full, NotProposed, Overloaded, Result, Unknown};
         let result = match self {
             Self::Committed { index, reply } => Result::Committed(Committed { index, reply }),
             Self::NotProposed { leader } => Result::NotProposed(NotProposed { leader }),
@@ -428,11 +432,11 @@ impl Wire for Proposed {
             Self::Overloaded => Result::Overloaded(Overloaded {}),
             Self::Full => Result::Full(Full {}),
         };
-        wire::ProposeResponse { result: Some(result) }
+        wire::Proposed { result: Some(result) }
     }
 
-    fn from_wire(message: wire::ProposeResponse) -> Result<Self, Malformed> {
-        use wire::propose_response::{Committed, Full, NotProposed, Overloaded, Result, Unknown};
+    fn from_wire(message: wire::Proposed) -> Result<Self, Malformed> {
+        use wire::proposed::{Committed, Full, NotProposed, Overloaded, Result, Unknown};
         Ok(match message.result.ok_or(Malformed("an answer to a proposal without a result"))? {
             Result::Committed(Committed { index, reply }) => Self::Committed { index, reply },
             Result::NotProposed(NotProposed { leader }) => Self::NotProposed { leader },

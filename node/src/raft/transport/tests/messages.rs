@@ -19,7 +19,8 @@ use crate::raft::snapshots::{Announced, BodySum, StateHash};
 use crate::raft::transport::Served;
 use crate::raft::transport::convert::{Malformed, PreVote, ReadIndex, SnapshotHeader, SnapshotPart, Wire};
 use crate::raft::types::{
-    Command, CommittedLeaderId, Entry, LogId, Member, Membership, Payload, SnapshotMeta, StoredMembership, Vote,
+    Command, CommittedLeaderId, Entry, INDEX_MAX, LogId, Member, Membership, Payload, SnapshotMeta, StoredMembership,
+    Vote,
 };
 
 fn log_id(term: u64, index: u64) -> LogId {
@@ -32,7 +33,7 @@ fn terms() -> impl Strategy<Value = u64> {
 }
 
 prop_compose! {
-    fn log_ids()(term in terms(), index: u64) -> LogId { log_id(term, index) }
+    fn log_ids()(term in terms(), index in 0..=INDEX_MAX) -> LogId { log_id(term, index) }
 }
 prop_compose! {
     fn candidacies()(term in terms(), id: u64) -> Vote { Vote::new(term, id) }
@@ -89,7 +90,7 @@ prop_compose! {
 }
 prop_compose! {
     fn headers()(
-        (term, index, later, id) in (0u64..1 << 40, any::<u64>(), 0u64..9, any::<u64>()),
+        (term, index, later, id) in (0u64..1 << 40, 0..=INDEX_MAX, 0u64..9, any::<u64>()),
         (bytes, checksum) in (any::<u64>(), any::<u32>()),
         membership_at in option::of(log_ids()),
         membership in memberships(),
@@ -255,10 +256,18 @@ fn what_a_leader_would_never_say_is_refused() {
     assert_eq!(append(leader, None, vec![blank(0, 0), blank(1, 1), blank(3, 2)]), Ok(()));
     assert_eq!(append(leader, None, vec![blank(1, 1)]), gap);
     assert_eq!(append(leader, Some(log_id(1, 4)), vec![blank(1, 5), blank(1, 7)]), gap);
-    assert_eq!(append(leader, Some(log_id(1, u64::MAX)), vec![blank(1, 0)]), gap);
+    assert_eq!(append(leader, Some(log_id(1, INDEX_MAX)), vec![blank(1, 0)]), gap);
     assert_eq!(append(leader, Some(log_id(2, 4)), vec![blank(1, 5)]), terms);
     assert_eq!(append(leader, Some(log_id(2, 4)), vec![blank(4, 5)]), terms);
     assert_eq!(append(Vote::new(3, 1), None, Vec::new()), Err("an append by a node that was not elected"));
+}
+
+#[test]
+fn an_index_behind_which_nothing_can_be_counted_is_refused() {
+    assert!(LogId::from_wire(wire::LogId { term: 1, index: INDEX_MAX }).is_ok());
+    for index in [INDEX_MAX + 1, u64::MAX] {
+        assert_eq!(refused::<LogId>(wire::LogId { term: 1, index }), "an index that no log can have come to");
+    }
 }
 
 #[test]
