@@ -19,7 +19,6 @@ use thiserror::Error;
 use crate::raft::node::Shared;
 use crate::raft::peers::{LocalStatus, Proposed, Route, Transport, WrongRoute};
 use crate::raft::platform::{Platform, Server};
-use crate::raft::reading::confirmed_index;
 use crate::raft::running::Running;
 use crate::raft::snapshots::{Announced, Receiving, StoredSnapshot};
 use crate::raft::transport::{self, Links, Refused, Served};
@@ -155,7 +154,7 @@ impl<P: Platform, N: Transport<P>> Inbound<P, N> {
 
     pub async fn read_index(&self) -> Result<LogId, InboundError> {
         let running = self.running()?;
-        confirmed_index(&running.raft).await.ok_or(InboundError::NotConfirmed)
+        running.read_index.confirm().await.ok_or(InboundError::NotConfirmed)
     }
 
     pub fn read_clock_us(&self) -> i64 {

@@ -1,5 +1,6 @@
 //! Reads that see everything acknowledged before them, on every node: an index from the leader, then wait until it is
-//! applied here. The leader answers only after a majority has confirmed that it still leads; there are no leases.
+//! applied here. The leader answers only after a majority has confirmed that it still leads; there are no leases. Both
+//! are asked once for all who want to know.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -37,30 +38,74 @@ type Reader<P> = OneshotSenderOf<Types<<P as Platform>::Runtime>, Answer>;
 /// A view that has applied this index was fresh at this instant.
 type Fresh<P> = (InstantOf<Types<<P as Platform>::Runtime>>, u64);
 
-/// Asks for many readers at once: one question to the leader is on its way at a time, and answers those that arrived
-/// before it was asked.
+/// Asks for many readers at once: one question is on its way at a time, and answers those that arrived before it was
+/// asked.
+struct Gathering<P: Platform>(MpscSenderOf<Types<P::Runtime>, Reader<P>>);
+
+/// What it has gathered, for the task that asks.
+struct Gathered<P: Platform>(MpscReceiverOf<Types<P::Runtime>, Reader<P>>);
+
 pub struct ReadIndex<P: Platform> {
-    queue: MpscSenderOf<Types<P::Runtime>, Reader<P>>,
+    /// Of the leader, elsewhere than there.
+    asking: Gathering<P>,
+    /// Of a majority, on the leader: for its own readers and for the other nodes.
+    confirming: Gathering<P>,
     /// The newest that is known.
     fresh: Mutex<Option<Fresh<P>>>,
 }
 
-/// The asking task, not yet running.
+/// The asking tasks, not yet running.
 pub struct Reading<P: Platform> {
-    queue: MpscReceiverOf<Types<P::Runtime>, Reader<P>>,
+    asking: Gathered<P>,
+    confirming: Gathered<P>,
+}
+
+fn gathering<P: Platform>() -> (Gathering<P>, Gathered<P>) {
+    let (sender, receiver) = Types::<P::Runtime>::mpsc(WAITING_READERS);
+    (Gathering(sender), Gathered(receiver))
+}
+
+impl<P: Platform> Gathering<P> {
+    async fn answer(&self) -> Answer {
+        let (sender, answer) = Types::<P::Runtime>::oneshot();
+        self.0.send(sender).await.ok()?;
+        answer.await.ok()?
+    }
+}
+
+impl<P: Platform> Gathered<P> {
+    async fn serve<Asked: Future<Output = Answer>>(mut self, measured: &Measured, ask: impl Fn() -> Asked) {
+        while let Some(first) = self.0.recv().await {
+            let mut readers = vec![first];
+            while readers.len() < WAITING_READERS
+                && let Ok(reader) = self.0.try_recv()
+            {
+                readers.push(reader);
+            }
+            count(&measured.read_index_rounds);
+            let answer = ask().await;
+            for reader in readers {
+                // Who has gone needs no answer.
+                let _ = reader.send(answer);
+            }
+        }
+    }
 }
 
 impl<P: Platform> ReadIndex<P> {
     pub fn new() -> (Self, Reading<P>) {
-        let (sender, receiver) = Types::<P::Runtime>::mpsc(WAITING_READERS);
-        (Self { queue: sender, fresh: Mutex::new(None) }, Reading { queue: receiver })
+        let ((asking, asked), (confirming, confirmed)) = (gathering(), gathering());
+        (Self { asking, confirming, fresh: Mutex::new(None) }, Reading { asking: asked, confirming: confirmed })
     }
 
     /// An index such that a view that has it sees all that was acknowledged before now; `None` if nobody could say.
     async fn ask(&self) -> Answer {
-        let (sender, answer) = Types::<P::Runtime>::oneshot();
-        self.queue.send(sender).await.ok()?;
-        answer.await.ok()?
+        self.asking.answer().await
+    }
+
+    /// The same on the leader, once a majority has confirmed that it leads.
+    pub async fn confirm(&self) -> Answer {
+        self.confirming.answer().await
     }
 
     /// Who asked at this instant was told this index.
@@ -85,26 +130,15 @@ impl<P: Platform> ReadIndex<P> {
 impl<P: Platform> Reading<P> {
     /// Runs for as long as the node does.
     pub async fn run<N: Transport<P>>(
-        mut self,
+        self,
         raft: Raft<P>,
         peers: N,
         leader: Arc<Announcer<P::Runtime, Option<NodeId>>>,
         measured: Arc<Measured>,
     ) {
-        while let Some(first) = self.queue.recv().await {
-            let mut readers = vec![first];
-            while readers.len() < WAITING_READERS
-                && let Ok(reader) = self.queue.try_recv()
-            {
-                readers.push(reader);
-            }
-            count(&measured.read_index_rounds);
-            let answer = read_index(&raft, &peers, leader.get()).await;
-            for reader in readers {
-                // Who has gone needs no answer.
-                let _ = reader.send(answer);
-            }
-        }
+        let asking = self.asking.serve(&measured, || read_index(&raft, &peers, leader.get()));
+        let confirming = self.confirming.serve(&measured, || confirmed_index(&raft));
+        futures_util::join!(asking, confirming);
     }
 }
 
@@ -125,7 +159,7 @@ async fn read_index<P: Platform, N: Transport<P>>(raft: &Raft<P>, peers: &N, lea
 }
 
 /// On the leader: an index, once a majority has confirmed that it leads.
-pub async fn confirmed_index<P: Platform>(raft: &Raft<P>) -> Answer {
+async fn confirmed_index<P: Platform>(raft: &Raft<P>) -> Answer {
     if planted::has(Bug::ReadIndexOfFollower) {
         return raft.metrics().borrow_watched().last_applied;
     }
@@ -162,10 +196,8 @@ impl<P: Platform, N: Transport<P>> Running<P, N> {
         let deadline = Types::<P::Runtime>::now() + self.settings.leader_wait;
         loop {
             let (leader, asked) = (self.leader.get(), Types::<P::Runtime>::now());
-            // openraft answers all that ask on the leader together; only questions to another node are worth gathering.
             let answer = if self.lead.leading().is_some() {
-                count(&self.measured.read_index_rounds);
-                confirmed_index(&self.raft).await
+                self.read_index.confirm().await
             } else {
                 Types::<P::Runtime>::timeout(Self::remaining(deadline), self.read_index.ask()).await.ok().flatten()
             };
