@@ -20,7 +20,7 @@ use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{Config, Sampler, SamplingDecision, SdkTracer, SdkTracerProvider};
-use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
+use tonic::metadata::{Ascii, MetadataValue};
 use tracing::{Span, Subscriber};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::Layer;
@@ -173,14 +173,14 @@ pub fn serving(method: &str, headers: &HeaderMap) -> Span {
     span
 }
 
-/// Of a call of a peer.
+/// Of what a peer hands over, with what its header would be.
 #[must_use]
-pub fn serving_peer(method: &'static str, metadata: &MetadataMap) -> Span {
+pub fn serving_peer(method: &'static str, traceparent: &str) -> Span {
     // A peer that records what it asks says so.
-    if !metadata.contains_key(HEADER) {
+    if traceparent.is_empty() {
         return Span::none();
     }
-    let Some(parent) = begun_by(method, &Metadata(metadata)) else { return Span::none() };
+    let Some(parent) = begun_by(method, &Traceparent(traceparent)) else { return Span::none() };
     let span = tracing::info_span!(
         target: "carrel::trace",
         "peer",
@@ -286,11 +286,11 @@ impl Extractor for Headers<'_> {
     }
 }
 
-struct Metadata<'a>(&'a MetadataMap);
+struct Traceparent<'a>(&'a str);
 
-impl Extractor for Metadata<'_> {
+impl Extractor for Traceparent<'_> {
     fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key)?.to_str().ok()
+        (key == HEADER).then_some(self.0)
     }
 
     fn keys(&self) -> Vec<&str> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut};
 use carrel_proto::peer::v1 as wire;
+use carrel_proto::peer::v1::propose_request::Proposal;
 use http::uri::PathAndQuery;
 use prost::Message;
 use tonic::client::Grpc;
@@ -125,6 +126,11 @@ fn log_id(term: u64, index: u64) -> Option<wire::LogId> {
     Some(wire::LogId { term, index })
 }
 
+fn proposing(body: &[u8]) -> Vec<u8> {
+    let proposal = Proposal { number: 1, body: body.to_vec().into(), within_us: 1_000_000, ..Default::default() };
+    wire::ProposeRequest { proposals: vec![proposal] }.encode_to_vec()
+}
+
 /// What was said in an earlier term, or could have been.
 fn messages(from: u64, to: u64) -> Vec<(&'static str, Vec<u8>)> {
     let ballot = |committed| Some(wire::Ballot { term: 1, node_id: from, committed });
@@ -153,7 +159,7 @@ fn messages(from: u64, to: u64) -> Vec<(&'static str, Vec<u8>)> {
             wire::TransferLeaderRequest { from_leader: ballot(true), to_node_id: to, last_log_id: log_id(1, 3) }
                 .encode_to_vec(),
         ),
-        ("Propose", wire::ProposeRequest { body: b"\x01what is this".to_vec().into() }.encode_to_vec()),
+        ("Propose", proposing(b"\x01what is this")),
         ("ReadIndex", wire::ReadIndexRequest {}.encode_to_vec()),
         ("ReadStatus", wire::ReadStatusRequest {}.encode_to_vec()),
     ]
@@ -220,8 +226,7 @@ async fn noise_is_refused_while_the_cluster_serves() {
         let status = say(&channel, "Vote", &right, vote.encode_to_vec()).await.expect_err("no such term");
         assert_eq!(status.code(), Code::InvalidArgument, "{status}");
         // Too long.
-        let body = vec![7; 17 << 20].into();
-        let status = say(&channel, "Propose", &right, wire::ProposeRequest { body }.encode_to_vec()).await;
+        let status = say(&channel, "Propose", &right, proposing(&vec![7; 17 << 20])).await;
         assert!(status.is_err(), "17 MiB are too many");
 
         for _ in 0..ROUNDS {

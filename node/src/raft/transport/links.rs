@@ -28,6 +28,7 @@ use crate::raft::snapshots::StoredSnapshot;
 use crate::raft::transport::channels::{Addresses, Channels, Lane};
 use crate::raft::transport::convert::{Malformed, PreVote, ReadIndex, Wire};
 use crate::raft::transport::failure::Failure;
+use crate::raft::transport::forwarding::Forwarding;
 use crate::raft::transport::hearing::Hearing;
 use crate::raft::transport::{Limits, MESSAGE_LIMIT_BYTES, Served, pipeline, route, snapshot};
 use crate::raft::types::{CommittedLeaderId, LogId, Member, NodeId, Vote};
@@ -49,6 +50,7 @@ struct Shared {
     limits: Limits,
     channels: Channels,
     hearing: Arc<Hearing>,
+    forwarding: Forwarding,
 }
 
 /// openraft's calls to one peer.
@@ -82,7 +84,7 @@ impl<P: Platform<Runtime = TokioRuntime>> Links<P> {
     /// Calls by the node whose log is `caller`'s. Connects to nobody yet. To be called within tokio.
     pub fn new(caller: LogOwner, limits: Limits, addresses: Arc<Addresses>, dialler: Option<Dialler>) -> Self {
         let channels = Channels::new(addresses, limits.connect, dialler);
-        let shared = Shared { caller, limits, channels, hearing: Arc::default() };
+        let shared = Shared { caller, limits, channels, hearing: Arc::default(), forwarding: Forwarding::default() };
         Self { shared: Arc::new(shared), platform: PhantomData }
     }
 
@@ -139,6 +141,11 @@ impl Line {
             Ok(answer) => answer.map(Response::into_inner).map_err(Failure::from),
             Err(_) => Err(Failure::TimedOut(limit)),
         };
+        self.note(ended)
+    }
+
+    /// Notes how a call ended, and hands it on.
+    pub(super) fn note<T>(&self, ended: Result<T, Failure>) -> Result<T, Failure> {
         self.hearing.note(self.ordinal, ended)
     }
 }
@@ -200,7 +207,7 @@ impl<P: Platform<Runtime = TokioRuntime>> RaftNetworkV2<Served> for Link<P> {
             let line = &self.line;
             let failed = |failure: Failure| failure.for_raft(RPCTypes::AppendEntries, &line.route);
             let answers = pipeline::append(line, self.limits.append, first, input).map_err(failed)?;
-            let hear = move |answer| line.hearing.note(line.ordinal, answer).map_err(failed);
+            let hear = move |answer| line.note(answer).map_err(failed);
             Ok(answers.map(hear).boxed())
         })
     }
@@ -263,13 +270,13 @@ impl<P: Platform<Runtime = TokioRuntime>> Link<P> {
 
 impl<P: Platform<Runtime = TokioRuntime>> Peers<TokioRuntime> for Links<P> {
     async fn propose(&self, to: Peer, body: Bytes, within: Duration) -> Result<Proposed, PeerError> {
-        let message = wire::ProposeRequest { body };
         let limit = self.shared.limits.proposal.min(within);
-        self.ask(to, limit, message, |mut peer, mut request| async move {
-            request.set_timeout(limit);
-            peer.propose(request).await
-        })
-        .await
+        let line = self.line(to, Lane::Requests);
+        let proposed = self.shared.forwarding.propose(to, line, body, limit);
+        match tokio::time::timeout(limit, proposed).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Failure::TimedOut(limit).into()),
+        }
     }
 
     async fn read_index(&self, to: Peer) -> Result<LogId, PeerError> {

@@ -7,6 +7,7 @@
 mod channels;
 mod convert;
 mod failure;
+mod forwarding;
 mod hearing;
 mod links;
 mod pipeline;

@@ -13,6 +13,8 @@ use bytes::Bytes;
 use carrel_proto::client::ERROR_DOMAIN;
 use carrel_proto::peer::v1 as wire;
 use carrel_proto::peer::v1::peer_service_server::{PeerService, PeerServiceServer};
+use carrel_proto::peer::v1::propose_request::Proposal;
+use carrel_proto::peer::v1::propose_response::Outcome;
 use futures_util::{Stream, StreamExt};
 use openraft::base::BoxStream;
 use openraft::raft::{
@@ -41,7 +43,6 @@ use crate::raft::transport::failure::REMOVED;
 use crate::raft::transport::snapshot::ReceiveError;
 use crate::raft::transport::{MESSAGE_LIMIT_BYTES, Served, route, snapshot};
 use crate::raft::types::{LogId, SnapshotMeta, Vote};
-use crate::timeout;
 use crate::traces;
 
 /// Why this node does not answer a peer's call. A proposal is never refused like this: what became of it is an answer,
@@ -100,8 +101,8 @@ pub trait Inbound: Send + Sync + 'static {
     fn read_status(&self) -> LocalStatus;
 }
 
-/// Calls under way on one connection. A follower forwards what its clients ask, and the leader says itself how much it
-/// takes on; this only bounds what a connection holds in memory.
+/// Calls under way on one connection, and proposals on one stream. A follower forwards what its clients ask, and the
+/// leader says itself how much it takes on; this only bounds what a connection holds in memory.
 pub(super) const CALLS_PER_CONNECTION_MAX: u32 = 4096;
 
 /// Bytes that a peer may send ahead on one stream, and on all streams of a connection. One append is about 1 MiB. A
@@ -117,8 +118,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// never comes, and its caller does not know the outcome either way.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
-/// For a proposal whose caller does not say how long it waits.
-const PROPOSAL_LIMIT: Duration = Duration::from_secs(5);
+/// Of one message: what was decided together is told together.
+const OUTCOMES_MAX: usize = 64;
 
 /// The service for peers.
 pub struct PeerServer<I> {
@@ -225,6 +226,7 @@ where
 #[tonic::async_trait]
 impl<I: Inbound> PeerService for Service<I> {
     type StreamAppendStream = BoxStream<'static, Result<wire::StreamAppendResponse, Status>>;
+    type ProposeStream = BoxStream<'static, Result<wire::ProposeResponse, Status>>;
 
     async fn append_entries(
         &self,
@@ -306,11 +308,42 @@ impl<I: Inbound> PeerService for Service<I> {
         Ok(Response::new(ReadIndex(log_id).to_wire()))
     }
 
-    async fn propose(&self, request: Request<wire::ProposeRequest>) -> Result<Response<wire::ProposeResponse>, Status> {
-        let within = timeout::of(request.metadata().as_ref()).unwrap_or(PROPOSAL_LIMIT);
-        let span = traces::serving_peer("carrel.peer.v1.PeerService/Propose", request.metadata());
-        let wire::ProposeRequest { body } = request.into_inner();
-        Ok(Response::new(self.inbound.propose(body, within).instrument(span).await.to_wire()))
+    async fn propose(
+        &self,
+        request: Request<Streaming<wire::ProposeRequest>>,
+    ) -> Result<Response<Self::ProposeStream>, Status> {
+        let inbound = Arc::clone(&self.inbound);
+        let decide = move |proposal: Proposal| {
+            let inbound = Arc::clone(&inbound);
+            async move {
+                let Proposal { number, body, within_us, traceparent } = proposal;
+                let span = traces::serving_peer("carrel.peer.v1.PeerService/Propose", &traceparent);
+                let proposed = inbound.propose(body, Duration::from_micros(within_us)).instrument(span).await;
+                Outcome { number, proposed: Some(proposed.to_wire()) }
+            }
+        };
+        let (why, why_ended) = oneshot::channel();
+        let messages = futures_util::stream::unfold((request.into_inner(), why), async |(mut messages, why)| {
+            match messages.next().await? {
+                Ok(wire::ProposeRequest { proposals }) => Some((proposals, (messages, why))),
+                Err(status) => {
+                    // The answers may have been dropped before.
+                    let _ = why.send(status);
+                    None
+                }
+            }
+        });
+        let outcomes = messages
+            .take_until(self.stop.clone().cancelled_owned())
+            .flat_map(futures_util::stream::iter)
+            .map(decide)
+            .buffer_unordered(CALLS_PER_CONNECTION_MAX as usize)
+            .ready_chunks(OUTCOMES_MAX)
+            .map(|outcomes| Ok(wire::ProposeResponse { outcomes, is_last: false }));
+        // Whatever was taken on has its outcome by then.
+        let last =
+            async { why_ended.await.map_or(Ok(wire::ProposeResponse { outcomes: Vec::new(), is_last: true }), Err) };
+        Ok(Response::new(outcomes.chain(futures_util::stream::once(last)).boxed()))
     }
 
     async fn read_clock(

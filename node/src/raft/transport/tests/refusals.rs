@@ -162,8 +162,9 @@ async fn a_proposal_says_how_long_its_caller_waits() {
         let links = stub.links_within(Limits { proposal: Duration::from_millis(limit), ..limits() });
         let answer = links.propose(STUB, Bytes::from_static(b"x"), Duration::from_millis(within)).await;
         assert!(matches!(answer, Err(PeerError::NoAnswer(_))), "{answer:?}");
-        let told = *stub.inbound.within.lock().expect("nobody panicked");
-        assert_eq!(told, Some(Duration::from_millis(80)));
+        let told = stub.inbound.within.lock().expect("nobody panicked").expect("it was told");
+        let least = Duration::from_millis(80);
+        assert!(told <= least && told > least / 2, "what is left of it when it is written: {told:?}");
     }
 }
 
