@@ -409,8 +409,8 @@ impl State {
         }
     }
 
-    /// A claim as it was when it was answered with. What a request changed is held for longer than its record; who asked
-    /// again for what was over long before may find that it has left the state meanwhile.
+    /// A claim as it was when it was answered with. What a request changed is held for longer than its record; who
+    /// asked again for what was over long before may find that it has left the state meanwhile.
     fn claim_then(&self, then: &ClaimThen) -> Result<ClaimView, Refusal> {
         let ClaimThen { id, seat, interval, state, policy, revision, changed_at } = *then;
         let claim = self.claims.get(id).ok_or(Refusal::ReservationNotFound)?;

@@ -13,15 +13,15 @@ pub const NOBODY: &str = "users/-";
 // === To the wire ===
 
 pub fn branch(branch: &Slug) -> String {
-    format!("branches/{branch}")
+    ["branches/", branch.as_str()].concat()
 }
 
 pub fn area(branch: &Slug, area: &Slug) -> String {
-    format!("branches/{branch}/areas/{area}")
+    ["branches/", branch.as_str(), "/areas/", area.as_str()].concat()
 }
 
 pub fn seat(branch: &Slug, seat: &Slug) -> String {
-    format!("branches/{branch}/seats/{seat}")
+    ["branches/", branch.as_str(), "/seats/", seat.as_str()].concat()
 }
 
 pub fn user(user: &UserName) -> String {

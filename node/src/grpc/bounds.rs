@@ -4,13 +4,11 @@
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::Response;
 use carrel_domain::account::Role;
 use carrel_domain::refusal::Refusal;
 use http::HeaderMap;
-use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 
 use crate::convert::refusal;
@@ -47,27 +45,37 @@ impl Deadline {
 }
 
 /// Ends a call whose answer does not begin in time. What the caller's own time is, the server's outermost part sees to.
-pub async fn in_time(mut request: Request, next: Next) -> Response {
+pub async fn in_time<Answered>(mut request: Request, next: impl FnOnce(Request) -> Answered) -> Response
+where
+    Answered: Future<Output = Response>,
+{
     let within = timeout::of(request.headers()).map_or(ANSWER_TIMEOUT, |within| within.min(ANSWER_TIMEOUT));
     request.extensions_mut().insert(Deadline(Instant::now() + within));
-    match tokio::time::timeout(ANSWER_TIMEOUT, next.run(request)).await {
+    match tokio::time::timeout(ANSWER_TIMEOUT, next(request)).await {
         Ok(response) => response,
         Err(_) => refusal::took_too_long(ANSWER_TIMEOUT).into_http(),
     }
 }
 
 /// Nobody but an admin makes this node take in megabytes: judged before the body is read.
-pub async fn large_from_admins<L: Library>(State(front): State<Front<L>>, request: Request, next: Next) -> Response {
+pub async fn large_from_admins<L: Library, Answered>(
+    front: &Front<L>,
+    request: Request,
+    next: impl FnOnce(Request) -> Answered,
+) -> Response
+where
+    Answered: Future<Output = Response>,
+{
     if request.uri().path() == IMPORT
-        && let Err(status) = is_admin(&front, request.headers()).await
+        && let Err(status) = is_admin(front, request.headers()).await
     {
         return status.into_http();
     }
-    next.run(request).await
+    next(request).await
 }
 
 async fn is_admin<L: Library>(front: &Front<L>, headers: &HeaderMap) -> Result<(), Status> {
-    let session = session::named_by(&MetadataMap::from_headers(headers.clone()))?;
+    let session = session::named_in(headers)?;
     let view = front.library.read(Freshness::Linearizable).await?;
     let viewer = view.viewer(session).map_err(refusal::to_status)?;
     match viewer.user.role {
@@ -79,10 +87,13 @@ async fn is_admin<L: Library>(front: &Front<L>, headers: &HeaderMap) -> Result<(
 }
 
 /// What the transport refuses before a handler sees it, it refuses in its own words; clients hear ours.
-pub async fn in_our_words(request: Request, next: Next) -> Response {
+pub async fn in_our_words<Answered>(request: Request, next: impl FnOnce(Request) -> Answered) -> Response
+where
+    Answered: Future<Output = Response>,
+{
     let max_bytes =
         if request.uri().path().starts_with(CATALOG_SERVICE) { CATALOG_BYTES_MAX } else { MESSAGE_BYTES_MAX };
-    let response = next.run(request).await;
+    let response = next(request).await;
     // Every no of ours has details.
     match Status::from_header_map(response.headers()).filter(|status| status.details().is_empty()) {
         Some(status) if status.code() == Code::OutOfRange => refusal::message_too_large(max_bytes).into_http::<Body>(),

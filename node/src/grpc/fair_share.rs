@@ -12,15 +12,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::Response;
 use carrel_domain::id::UserId;
 use http::HeaderMap;
 use http_body_util::BodyExt;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::timeout;
-use tonic::metadata::MetadataMap;
 use tonic::transport::server::TcpConnectInfo;
 
 use crate::convert::refusal;
@@ -228,7 +226,14 @@ impl Drop for Place {
 }
 
 /// Lets a call through, or says when to come back.
-pub async fn admit<L: Library>(State(front): State<Front<L>>, request: Request, next: Next) -> Response {
+pub async fn admit<L: Library, Answered>(
+    front: &Front<L>,
+    request: Request,
+    next: impl FnOnce(Request) -> Answered,
+) -> Response
+where
+    Answered: Future<Output = Response>,
+{
     let what = What::of(request.uri().path());
     // What would come to nothing must not cost a password's hash first.
     let changes_max = match what {
@@ -242,9 +247,9 @@ pub async fn admit<L: Library>(State(front): State<Front<L>>, request: Request, 
     let address = network(from.map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.ip()));
     let who = match what {
         What::LogIn => Who::DoorOf(address),
-        What::Letter => account_of(&front, request.headers()).map_or(Who::Address(address), Who::Writer),
+        What::Letter => account_of(front, request.headers()).map_or(Who::Address(address), Who::Writer),
         What::Read | What::Change | What::Claim | What::Stream => {
-            account_of(&front, request.headers()).map_or(Who::Address(address), Who::Account)
+            account_of(front, request.headers()).map_or(Who::Address(address), Who::Account)
         }
     };
     let place = match front.fair_share.enter(who, what, changes_max, Instant::now()) {
@@ -255,7 +260,7 @@ pub async fn admit<L: Library>(State(front): State<Front<L>>, request: Request, 
         Ok(turn) => turn,
         Err(too_much) => return too_much.into_status().into_http(),
     };
-    let response = next.run(request).await;
+    let response = next(request).await;
     match what {
         What::Stream => response.map(|body| {
             let mut held = Some(place);
@@ -305,7 +310,7 @@ impl TooMuch {
 
 /// As far as this node knows: a session that was begun elsewhere a moment ago counts for the address.
 fn account_of<L: Library>(front: &Front<L>, headers: &HeaderMap) -> Option<UserId> {
-    let session = session::named_by(&MetadataMap::from_headers(headers.clone())).ok()?;
+    let session = session::named_in(headers).ok()?;
     front.library.view().session_user(session).ok()
 }
 

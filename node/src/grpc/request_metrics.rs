@@ -5,8 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::Response;
 use carrel_proto::client::code_name;
 use http::HeaderMap;
@@ -114,9 +113,16 @@ impl Method {
 }
 
 /// Counts the call when its answer has ended, or when whoever waited for it has gone; its trace ends then, too.
-pub async fn measure(State(metrics): State<RequestMetrics>, request: Request, next: Next) -> Response {
+pub async fn measure<Answered>(
+    metrics: &RequestMetrics,
+    request: Request,
+    next: impl FnOnce(Request) -> Answered,
+) -> Response
+where
+    Answered: Future<Output = Response>,
+{
     if !are_counting() && !traces::are_on() {
-        return next.run(request).await;
+        return next(request).await;
     }
     let method = Arc::clone(metrics.method(request.uri().path()));
     // A stream is no request: it has no end that anybody waits for.
@@ -128,7 +134,7 @@ pub async fn measure(State(metrics): State<RequestMetrics>, request: Request, ne
         streams.inc();
     }
     let mut pending = Pending { method, began: Instant::now(), code: None, reply: Span::none(), span: span.clone() };
-    let response = next.run(request).instrument(span.clone()).await;
+    let response = next(request).instrument(span.clone()).await;
     pending.reply = span.in_scope(|| traces::span!("reply", kind = "internal"));
     if let Some(code) = code_in(response.headers()) {
         pending.saw(code);

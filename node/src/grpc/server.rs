@@ -1,10 +1,11 @@
 //! One port for clients: gRPC, gRPC-web, health, reflection and the page.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::Request;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use carrel_proto::v1::audit_service_server::AuditServiceServer;
@@ -146,11 +147,7 @@ impl ClientPort {
             .add_service(health)
             .add_service(reflection)
             .into_axum_router()
-            .layer(from_fn(bounds::in_our_words))
-            .layer(from_fn_with_state(front.clone(), bounds::large_from_admins))
-            .layer(from_fn(bounds::in_time))
-            .layer(from_fn_with_state(front.clone(), admit))
-            .layer(from_fn_with_state(metrics, measure))
+            .layer(from_fn_with_state(Arc::new(Door { front: front.clone(), metrics }), enter))
             .layer(GrpcWebLayer::new());
         let (library, calendars) = (front.library.clone(), front.library.clone());
         let calendar = move |file, headers| calendars::file(calendars.clone(), file, headers);
@@ -159,6 +156,22 @@ impl ClientPort {
             .route(page::STYLE_PATH, get(page::style))
             .fallback(elsewhere)
     }
+}
+
+/// What every call goes through, whatever its method.
+struct Door<L> {
+    front: Front<L>,
+    metrics: RequestMetrics,
+}
+
+/// From the outside to the inside. One layer and not five: each is copied with all that is inside of it for every call.
+async fn enter<L: Library>(State(door): State<Arc<Door<L>>>, request: Request, next: Next) -> Response {
+    let Door { front, metrics } = &*door;
+    let answered = |request| bounds::in_our_words(request, |request| next.run(request));
+    let allowed = |request| bounds::large_from_admins(front, request, answered);
+    let in_time = |request| bounds::in_time(request, allowed);
+    let admitted = |request| admit(front, request, in_time);
+    measure(metrics, request, admitted).await
 }
 
 /// Answers on every connection that `incoming` brings until the node drains, then for as long as calls under way

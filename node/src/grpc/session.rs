@@ -8,6 +8,8 @@ use std::fmt;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use carrel_domain::id::TokenDigest;
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, COOKIE as COOKIES};
 use sha2::{Digest, Sha256};
 use tonic::Status;
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
@@ -76,8 +78,16 @@ pub fn cookie(metadata: &MetadataMap, text: &str) -> Option<MetadataValue<Ascii>
 /// # Errors
 /// If there is none, or what there is cannot be one.
 pub fn named_by(metadata: &MetadataMap) -> Result<TokenDigest, Status> {
-    let Some(header) = metadata.get("authorization") else {
-        return digest_of(kept_in_cookie(metadata).ok_or_else(refusal::no_session)?);
+    named_in(metadata.as_ref())
+}
+
+/// The same of its headers.
+///
+/// # Errors
+/// As [`named_by`].
+pub fn named_in(headers: &HeaderMap) -> Result<TokenDigest, Status> {
+    let Some(header) = headers.get(AUTHORIZATION) else {
+        return digest_of(kept_in_cookie(headers).ok_or_else(refusal::no_session)?);
     };
     let text = header.to_str().map_err(|_| refusal::malformed_session())?;
     let (scheme, token) = text.split_once(' ').ok_or_else(refusal::malformed_session)?;
@@ -87,9 +97,9 @@ pub fn named_by(metadata: &MetadataMap) -> Result<TokenDigest, Status> {
     digest_of(token)
 }
 
-fn kept_in_cookie(metadata: &MetadataMap) -> Option<&str> {
-    metadata.get(GRPC_WEB)?;
-    let cookies = metadata.get_all("cookie").into_iter().filter_map(|header| header.to_str().ok());
+fn kept_in_cookie(headers: &HeaderMap) -> Option<&str> {
+    headers.get(GRPC_WEB)?;
+    let cookies = headers.get_all(COOKIES).into_iter().filter_map(|header| header.to_str().ok());
     cookies
         .flat_map(|header| header.split(';'))
         .find_map(|cookie| cookie.trim().strip_prefix(COOKIE)?.strip_prefix('='))

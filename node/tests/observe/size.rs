@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Request;
-use axum::middleware::from_fn_with_state;
+use axum::extract::{Request, State as Of};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use carrel_domain::reply::Reply;
 use carrel_domain::request::{self, Action, At};
@@ -78,7 +78,10 @@ async fn call_everything(metrics: &RequestMetrics) {
         response.headers_mut().insert(Status::GRPC_STATUS, code);
         response
     };
-    let service = Router::new().fallback(answer).layer(from_fn_with_state(metrics.clone(), measure));
+    let measured = async |Of(metrics): Of<RequestMetrics>, request: Request, next: Next| {
+        measure(&metrics, request, |request| next.run(request)).await
+    };
+    let service = Router::new().fallback(answer).layer(from_fn_with_state(metrics.clone(), measured));
     for method in methods().iter().map(String::as_str).chain(["/a.stranger/Call", "/made/up"]) {
         for code in CODES {
             let request = Request::builder().uri(method).header("wanted", HeaderValue::from(i32::from(code)));

@@ -44,8 +44,8 @@ impl Witness {
         Ok(())
     }
 
-    /// I5: a repetition is answered as the first time; only what has been deleted since is not told again, nor a claim that
-    /// was over long before the first time and has left the state.
+    /// I5: a repetition is answered as the first time; only what has been deleted since is not told again, nor a claim
+    /// that was over long before the first time and has left the state.
     pub fn compare(
         &mut self,
         state: &State,
