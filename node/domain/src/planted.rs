@@ -40,7 +40,7 @@ bugs! {
     TruncationNotLogged "truncation-not-logged",
     /// A segment does not say for whom its node has voted before.
     VoteNotCarried "vote-not-carried",
-    /// What is noted as committed may be beyond the end of the log.
+    /// What is committed is noted before the entries that it speaks of, and believed at the next start.
     CommittedBeyondLog "committed-beyond-log",
     RecordsNotInSnapshot "records-not-in-snapshot",
     InboxNotInSnapshot "inbox-not-in-snapshot",
@@ -70,6 +70,10 @@ bugs! {
     HoldsNeverExpire "holds-never-expire",
     /// An empty answer is sent to who waits for one that got lost.
     UnknownTakenForRefused "unknown-taken-for-refused",
+    /// The record's rows and how far it is are committed one after the other.
+    CursorInSecondTransaction "cursor-in-second-transaction",
+    /// Whoever writes the record writes it, wherever it is by now.
+    CursorNotCompared "cursor-not-compared",
 }
 
 #[cfg(feature = "planted-bugs")]

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::future::Future;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -13,7 +12,9 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{ConnectOptions, Connection, Row as _, SqlStr};
 
 use crate::projection::cursor::Cursor;
+use crate::projection::store::{WRITE_LIMIT, answered, answered_within};
 use crate::projection::trouble::Trouble;
+use crate::raft::timing::ServerRuntime;
 
 /// The oldest release whose tables these may be.
 const OLDEST_VERSION: i64 = 150_000;
@@ -28,11 +29,6 @@ const MIGRATIONS: [(i64, &str, &str); 4] = [
 ];
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// Clearing or proving millions of rows takes a while. Beyond this the server has stopped answering.
-const ANSWER_LIMIT: Duration = Duration::from_secs(90);
-/// Some thousand rows take well below a second. What takes longer is tried again with fewer.
-pub(super) const WRITE_LIMIT: Duration = Duration::from_secs(20);
-
 /// Somewhat less than the longer of the two, so that it is the server that says what it waited for. Who else locks the
 /// tables must not hold up more than one attempt.
 const SETTINGS: &str = "SET statement_timeout = '60s'; SET lock_timeout = '5s'; SET TIME ZONE 'UTC'; \
@@ -86,8 +82,10 @@ impl Database {
         let mut database = Self::connect(address).await?;
         let migrator = Migrator::with_migrations(migrations());
         // Under sqlx's advisory lock: of two nodes that begin together, one waits for the other.
-        let migrated = async { migrator.run(&mut database.connection).await.map_err(Trouble::migrating) };
-        answered("making the tables", migrated).await?;
+        // Directly: a future of `run` may not be sent to another thread, which a caller may want to do.
+        let migrated =
+            async { migrator.run_direct(None, &mut database.connection, false).await.map_err(Trouble::migrating) };
+        answered::<ServerRuntime, _>("making the tables", migrated).await?;
         Ok(database)
     }
 
@@ -104,7 +102,8 @@ impl Database {
             sqlx::query_as::<_, (i64, String, String)>(asked).fetch_one(&mut connection).await
         };
         let asked = async { asked.await.map_err(Trouble::of("asking for its version")) };
-        let (number, version, encoding) = answered_within(WRITE_LIMIT, "asking for its version", asked).await?;
+        let (number, version, encoding) =
+            answered_within::<ServerRuntime, _>(WRITE_LIMIT, "asking for its version", asked).await?;
         if number < OLDEST_VERSION {
             return Err(Trouble::OldServer { version });
         }
@@ -112,21 +111,6 @@ impl Database {
             return Err(Trouble::Encoding(encoding));
         }
         Ok(Self { connection, version })
-    }
-
-    /// None: the tables are new.
-    pub async fn cursor(&mut self) -> Result<Option<Cursor>, Trouble> {
-        let doing = "reading the cursor";
-        let read = sqlx::query(CURSOR).fetch_optional(&mut self.connection);
-        let row = answered_within(WRITE_LIMIT, doing, async { read.await.map_err(Trouble::of(doing)) }).await?;
-        row.map(|row| cursor(&row).map_err(Trouble::of(doing))).transpose()
-    }
-
-    /// How many rows were refused and put aside.
-    pub async fn parked(&mut self) -> Result<i64, Trouble> {
-        let doing = "counting what was put aside";
-        let counted = sqlx::query_scalar("SELECT count(*) FROM parked_rows").fetch_one(&mut self.connection);
-        answered(doing, async { counted.await.map_err(Trouble::of(doing)) }).await
     }
 }
 
@@ -140,22 +124,6 @@ pub(super) fn cursor(row: &PgRow) -> Result<Cursor, sqlx::Error> {
         applied_index: u64::try_from(row.try_get::<i64, _>(2)?).unwrap_or_default(),
         applied_time: Timestamp(time.to_jiff().as_microsecond()),
     })
-}
-
-/// A server that has hung, or a network that swallows, must not hold up the record for ever.
-pub(super) async fn answered<T>(
-    doing: &'static str,
-    asked: impl Future<Output = Result<T, Trouble>>,
-) -> Result<T, Trouble> {
-    answered_within(ANSWER_LIMIT, doing, asked).await
-}
-
-pub(super) async fn answered_within<T>(
-    within: Duration,
-    doing: &'static str,
-    asked: impl Future<Output = Result<T, Trouble>>,
-) -> Result<T, Trouble> {
-    tokio::time::timeout(within, asked).await.map_err(|_| Trouble::Silent { doing, within })?
 }
 
 /// As Postgres wants it. Beyond what it can hold there are no times in the domain.

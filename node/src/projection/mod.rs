@@ -17,8 +17,10 @@ pub mod tables;
 pub mod rows;
 pub mod cursor;
 pub mod trouble;
+pub mod store;
 pub mod database;
 mod copying;
+mod statements;
 pub mod writing;
 pub mod proving;
 mod figures;
@@ -28,6 +30,7 @@ pub mod reading;
 pub mod history;
 pub mod reports;
 
+use std::future::Future;
 use std::sync::Arc;
 
 use prometheus::Registry;
@@ -40,6 +43,10 @@ use crate::projection::database::Address;
 use crate::projection::figures::Figures;
 use crate::projection::projector::Projector;
 use crate::projection::proving::Proof;
+use crate::projection::store::Place;
+use crate::raft::node::Node;
+use crate::raft::peers::Transport;
+use crate::raft::platform::Platform;
 
 /// People who ask for a proof or a rebuild: one after the other, and a few who wait.
 const ASKS_MAX: usize = 8;
@@ -124,6 +131,26 @@ impl Projection {
         registry: &Registry,
         stop: CancellationToken,
     ) -> Result<Self, BeginError> {
+        let (projection, work) = Self::of(node, address, history_days, registry)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let work = move || {
+            // Whether it was told to stop or the node has gone: what is not written yet is kept.
+            let _ = runtime.block_on(stop.run_until_cancelled_owned(work));
+        };
+        std::thread::Builder::new().name("carrel-record".into()).spawn(work)?;
+        Ok(projection)
+    }
+
+    /// A record anywhere, and the work of keeping it, which goes on for as long as the node does.
+    ///
+    /// # Errors
+    /// If a metric of one of these names is registered already.
+    pub fn of<P: Platform, N: Transport<P>, A: Place>(
+        node: Node<P, N>,
+        place: A,
+        history_days: u32,
+        registry: &Registry,
+    ) -> Result<(Self, impl Future<Output = ()> + Send + use<P, N, A>), prometheus::Error> {
         let (asks, asked) = mpsc::channel(ASKS_MAX);
         let first = Status {
             phase: Phase::Elsewhere,
@@ -133,14 +160,8 @@ impl Projection {
             trouble: None,
         };
         let (sender, status) = watch::channel(first);
-        let projector = Projector::new(node, address, sender, asked, history_days, Figures::new(registry)?);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let work = move || {
-            // Whether it was told to stop or the node has gone: what is not written yet is kept.
-            let _ = runtime.block_on(stop.run_until_cancelled_owned(projector.run()));
-        };
-        std::thread::Builder::new().name("carrel-record".into()).spawn(work)?;
-        Ok(Self { asks, status })
+        let projector = Projector::new(node, place, sender, asked, history_days, Figures::new(registry)?);
+        Ok((Self { asks, status }, projector.run()))
     }
 
     #[must_use]

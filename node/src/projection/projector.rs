@@ -1,23 +1,26 @@
 //! Who writes the record: the leader, for as long as it leads. Everybody else waits.
 
 use std::convert::Infallible;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use carrel_domain::request::Action;
 use carrel_domain::state::State;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{sleep, timeout};
 
-use crate::live::{LiveNode, LiveReplica};
 use crate::projection::cursor::{Again, Cursor, Halt, Standing, Whose, judge};
-use crate::projection::database::{Address, Database};
 use crate::projection::figures::Figures;
 use crate::projection::retention::Retention;
 use crate::projection::rows::Changes;
+use crate::projection::store::{Place, Store};
 use crate::projection::trouble::Trouble;
-use crate::projection::writing::Refused;
+use crate::projection::writing::{Refused, begin_again, write};
 use crate::projection::{Ask, AskError, Phase, Status};
-use crate::replica::{Freshness, View, WriteError};
+use crate::raft::node::Node;
+use crate::raft::peers::Transport;
+use crate::raft::platform::Platform;
+use crate::raft::timing::{self, Moment};
+use crate::raft::watched::Watched;
+use crate::replica::{Freshness, Replica, View, WriteError};
 use crate::traces;
 
 /// A transaction takes well below a second, and costs so little beside its rows.
@@ -40,18 +43,19 @@ const ACKNOWLEDGE_LIMIT: Duration = Duration::from_secs(5);
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LAST: Duration = Duration::from_secs(5);
 
-pub(super) struct Projector {
-    node: LiveNode,
-    replica: LiveReplica,
-    address: Address,
+pub(super) struct Projector<P: Platform, N, A> {
+    node: Node<P, N>,
+    replica: Replica<P, N>,
+    /// Where the record is.
+    place: A,
     status: watch::Sender<Status>,
     asks: mpsc::Receiver<Ask>,
     /// The one that is worked on.
     pending: Option<Ask>,
     figures: Figures,
     retention: Retention,
-    last_moved: Instant,
-    last_acknowledged: Instant,
+    last_moved: Moment<P::Runtime>,
+    last_acknowledged: Moment<P::Runtime>,
     unacknowledged: usize,
     /// Fewer after a transaction that took too long, and more again after each that did not.
     events_at_once: usize,
@@ -66,20 +70,20 @@ enum Step {
     More,
 }
 
-impl Projector {
+impl<P: Platform, N: Transport<P>, A: Place> Projector<P, N, A> {
     pub fn new(
-        node: LiveNode,
-        address: Address,
+        node: Node<P, N>,
+        place: A,
         status: watch::Sender<Status>,
         asks: mpsc::Receiver<Ask>,
         history_days: u32,
         figures: Figures,
     ) -> Self {
-        let (replica, now) = (node.replica(), Instant::now());
+        let (replica, now) = (node.replica(), timing::now::<P::Runtime>());
         Self {
             node,
             replica,
-            address,
+            place,
             status,
             asks,
             pending: None,
@@ -98,7 +102,9 @@ impl Projector {
         let mut retry = RETRY_FIRST;
         loop {
             self.say(Phase::Elsewhere, None);
+            // In this order, so that chance has no part in it.
             let leading = tokio::select! {
+                biased;
                 leading = leadership.wait_for(Option::is_some) => leading.flatten(),
                 ask = self.asks.recv() => match ask {
                     Some(ask) => {
@@ -115,13 +121,14 @@ impl Projector {
             let deposed = changes.wait_for(|now| *now != Some(leading));
             tokio::pin!(deposed);
             loop {
-                let begun = Instant::now();
+                let begun = timing::now::<P::Runtime>();
                 let trouble = tokio::select! {
+                    biased;
+                    _ = &mut deposed => break,
                     trouble = self.lead() => match trouble {
                         Err(trouble) => trouble,
                         Ok(never) => match never {},
                     },
-                    _ = &mut deposed => break,
                 };
                 // What let a transaction through meanwhile is no trouble that lasts.
                 if self.last_moved > begun {
@@ -132,9 +139,10 @@ impl Projector {
                 }
                 self.complain(&trouble);
                 tokio::select! {
-                    () = sleep(retry) => retry = (retry * 2).min(RETRY_LAST),
-                    Some(ask) = self.asks.recv() => self.pending = Some(ask),
+                    biased;
                     _ = &mut deposed => break,
+                    Some(ask) = self.asks.recv() => self.pending = Some(ask),
+                    () = timing::sleep::<P::Runtime>(retry) => retry = (retry * 2).min(RETRY_LAST),
                 }
             }
             retry = RETRY_FIRST;
@@ -149,13 +157,13 @@ impl Projector {
         self.say(Phase::Connecting, None);
         let Some(me) = self.node.identity().member_of else { return Err(Trouble::Log(WriteError::NoLeader)) };
         let whose = Whose { cluster_id: me.cluster_id.to_string(), lineage: me.lineage };
-        let mut database = Database::open(&self.address).await?;
+        let mut database = self.place.open().await?;
         let parked = database.parked().await?;
-        if self.status.borrow().server_version.as_ref() != Some(&database.version) {
-            tracing::info!(version = database.version, "Postgres has the tables of this release");
+        if self.status.borrow().server_version.as_deref() != Some(database.version()) {
+            tracing::info!(version = database.version(), "Postgres has the tables of this release");
         }
         self.status.send_modify(|status| {
-            status.server_version = Some(database.version.clone());
+            status.server_version = Some(database.version().to_owned());
             status.parked_rows = parked;
         });
         self.figures.parked_rows.set(parked);
@@ -184,20 +192,21 @@ impl Projector {
     }
 
     /// Until there is something to do, and then a little, for there will be more.
-    async fn gather(&mut self, changes: &mut crate::raft::watched::Watched<LiveRuntime, Option<u64>>) {
+    async fn gather(&mut self, changes: &mut Watched<P::Runtime, Option<u64>>) {
         let something = async {
             changes.changed().await;
-            sleep(GATHER).await;
+            timing::sleep::<P::Runtime>(GATHER).await;
         };
         tokio::select! {
-            () = something => {}
-            () = sleep(MOVE_EVERY) => {}
+            biased;
             Some(ask) = self.asks.recv() => self.pending = Some(ask),
+            () = something => {}
+            () = timing::sleep::<P::Runtime>(MOVE_EVERY) => {}
         }
     }
 
     /// Where the record is, once it is a record that can be gone on with.
-    async fn stand(&mut self, database: &mut Database, whose: &Whose) -> Result<Cursor, Trouble> {
+    async fn stand(&mut self, database: &mut A::Store, whose: &Whose) -> Result<Cursor, Trouble> {
         loop {
             let mut view = self.kept().await?;
             let cursor = database.cursor().await?;
@@ -221,8 +230,8 @@ impl Projector {
                 Standing::Halts(halt) => return Err(halt.into()),
             };
             self.say(Phase::BeginningAgain, None);
-            let (to, begun) = (Cursor::of(whose, &view), Instant::now());
-            match database.begin_again(&view, cursor.as_ref(), &to, again, has_gap).await {
+            let (to, begun) = (Cursor::of(whose, &view), timing::now::<P::Runtime>());
+            match begin_again(database, &view, cursor.as_ref(), &to, again, has_gap).await {
                 Ok(rows) => {
                     self.figures.begun_again.inc();
                     self.figures.rows.inc_by(rows);
@@ -230,7 +239,7 @@ impl Projector {
                         rows,
                         index = to.applied_index,
                         why = again.name(),
-                        seconds = begun.elapsed().as_secs_f64(),
+                        seconds = timing::since::<P::Runtime>(begun).as_secs_f64(),
                         "the record was written anew from the state"
                     );
                     self.moved(&to, &view);
@@ -254,7 +263,7 @@ impl Projector {
         Ok(self.replica.view())
     }
 
-    async fn step(&mut self, database: &mut Database, cursor: &mut Cursor) -> Result<Step, Trouble> {
+    async fn step(&mut self, database: &mut A::Store, cursor: &mut Cursor) -> Result<Step, Trouble> {
         let view = self.replica.view();
         let outbox = view.outbox();
         if outbox.through().is_none_or(|through| through > cursor.applied_index) {
@@ -278,16 +287,19 @@ impl Projector {
             self.measure(cursor, &view);
             return Ok(Step::CaughtUp(view));
         }
-        if changes.event_count == 0 && self.pending.is_none() && self.last_moved.elapsed() < MOVE_EVERY {
+        if changes.event_count == 0
+            && self.pending.is_none()
+            && timing::since::<P::Runtime>(self.last_moved) < MOVE_EVERY
+        {
             return Ok(Step::Idle);
         }
         let to = Cursor { applied_index: at.index, applied_time: at.time, ..cursor.clone() };
         let began = SystemTime::now();
-        match database.write(&changes, cursor, &to, Refused::Fail).await {
+        match write(database, &changes, cursor, &to, Refused::Fail).await {
             Err(trouble) if trouble.is_of_rows() => {
                 tracing::error!(%trouble, "Postgres refuses rows; they are looked for one by one");
                 self.figures.failures.inc();
-                database.write(&changes, cursor, &to, Refused::Park).await?;
+                write(database, &changes, cursor, &to, Refused::Park).await?;
                 let parked = database.parked().await?;
                 self.figures.parked_rows.set(parked);
                 self.status.send_modify(|status| status.parked_rows = parked);
@@ -307,24 +319,25 @@ impl Projector {
 
     /// The cluster need not keep any longer what the record has.
     async fn acknowledge(&mut self, cursor: &Cursor) {
-        let is_due = self.unacknowledged >= ACKNOWLEDGE_AFTER || self.last_acknowledged.elapsed() >= MOVE_EVERY;
+        let is_due = self.unacknowledged >= ACKNOWLEDGE_AFTER
+            || timing::since::<P::Runtime>(self.last_acknowledged) >= MOVE_EVERY;
         let first = self.replica.view().outbox().first();
         if !is_due || first.is_none_or(|first| first > cursor.applied_index) {
             return;
         }
         let proposed = self.replica.propose_system(Action::Projected { through: cursor.applied_index });
-        match timeout(ACKNOWLEDGE_LIMIT, proposed).await {
-            Ok(Ok(_)) => (self.unacknowledged, self.last_acknowledged) = (0, Instant::now()),
+        match timing::within::<P::Runtime, _>(ACKNOWLEDGE_LIMIT, proposed).await {
+            Some(Ok(_)) => (self.unacknowledged, self.last_acknowledged) = (0, timing::now::<P::Runtime>()),
             // The next step says it again.
-            Ok(Err(error)) => tracing::debug!(%error, "the cluster was not told how far the record is"),
-            Err(_) => tracing::debug!("the cluster was not told in time how far the record is"),
+            Some(Err(error)) => tracing::debug!(%error, "the cluster was not told how far the record is"),
+            None => tracing::debug!("the cluster was not told in time how far the record is"),
         }
     }
 
     async fn answer(
         &mut self,
         ask: Ask,
-        database: &mut Database,
+        database: &mut A::Store,
         cursor: &Cursor,
         view: &State,
     ) -> Result<(), Trouble> {
@@ -332,7 +345,7 @@ impl Projector {
             Ask::Prove(_) => Ok(()),
             Ask::Rebuild { .. } => {
                 self.say(Phase::BeginningAgain, None);
-                database.begin_again(view, Some(cursor), cursor, Again::Asked, false).await.map(|rows| {
+                begin_again(database, view, Some(cursor), cursor, Again::Asked, false).await.map(|rows| {
                     self.figures.begun_again.inc();
                     self.figures.rows.inc_by(rows);
                 })
@@ -357,7 +370,7 @@ impl Projector {
     }
 
     fn moved(&mut self, cursor: &Cursor, view: &State) {
-        self.last_moved = Instant::now();
+        self.last_moved = timing::now::<P::Runtime>();
         self.figures.transactions.inc();
         self.measure(cursor, view);
         self.status.send_modify(|status| {
@@ -425,5 +438,3 @@ impl Projector {
         }
     }
 }
-
-type LiveRuntime = <crate::raft::platform::Server as crate::raft::platform::Platform>::Runtime;

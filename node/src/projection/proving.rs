@@ -2,6 +2,7 @@
 //! one order, and a hash over each side.
 
 use std::collections::BTreeSet;
+use std::iter::Peekable;
 use std::time::Duration;
 
 use carrel_domain::id::ClaimId;
@@ -15,9 +16,9 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, Row as _};
 use crate::projection::cursor::Cursor;
 use crate::projection::database::{CURSOR, Database, cursor};
 use crate::projection::rows::{Row, Value, rows_of};
+use crate::projection::statements::{key_text, parked_keys};
 use crate::projection::tables::{Kind, Table};
 use crate::projection::trouble::Trouble;
-use crate::projection::writing::{key_text, parked_keys};
 
 /// Claims that no state lets go of.
 const LIVE: &[&str] = &["HELD", "CONFIRMED", "CHECKED_IN", "AWAY"];
@@ -62,7 +63,7 @@ impl Proof {
 
 impl Database {
     /// `Moved` unless the record is exactly at `view`.
-    pub async fn prove(&mut self, at: &Cursor, view: &State) -> Result<Proof, Trouble> {
+    pub(super) async fn compare_with(&mut self, at: &Cursor, view: &State) -> Result<Proof, Trouble> {
         let silent = |_| Trouble::Silent { doing: "reading the record", within: PROOF_LIMIT };
         tokio::time::timeout(PROOF_LIMIT, self.compare_all(at, view)).await.map_err(silent)?
     }
@@ -99,36 +100,30 @@ impl Database {
 async fn compare(connection: &mut PgConnection, table: Table, view: &State) -> Result<TableProof, Trouble> {
     let doing = "reading the record";
     let parked = parked_keys(connection, table).await?;
-    let mut side = Sides::new(table, view, parked);
+    let mut comparison = Comparison::new(table, view, parked);
     let mut record = sqlx::query(AssertSqlSafe(table.select())).fetch(connection);
-    let mut state = rows_of(view, table).peekable();
     while let Some(row) = record.next().await {
         let found = read(table, &row.map_err(Trouble::of(doing))?).map_err(Trouble::of(doing))?;
-        let key = table.key(&found);
-        while let Some(only) = state.next_if(|row| table.key(row) < key) {
-            side.missing(&only);
-        }
-        match state.next_if(|row| table.key(row) == key) {
-            Some(held) => side.both(&held, &found),
-            None => side.surplus(&found),
-        }
+        comparison.found(&found);
     }
-    state.for_each(|only| side.missing(&only));
-    Ok(side.proof())
+    Ok(comparison.end())
 }
 
-/// What has been compared so far.
-struct Sides<'a> {
+/// Of one table: what has been compared so far.
+pub struct Comparison<'a> {
     table: Table,
     view: &'a State,
+    /// Keys of rows that were put aside.
     parked: BTreeSet<String>,
+    held: Peekable<Box<dyn Iterator<Item = Row> + Send + 'a>>,
     state: Sha256,
     record: Sha256,
     proof: TableProof,
 }
 
-impl<'a> Sides<'a> {
-    fn new(table: Table, view: &'a State, parked: BTreeSet<String>) -> Self {
+impl<'a> Comparison<'a> {
+    #[must_use]
+    pub fn new(table: Table, view: &'a State, parked: BTreeSet<String>) -> Self {
         let proof = TableProof {
             table: table.name(),
             rows: 0,
@@ -138,7 +133,30 @@ impl<'a> Sides<'a> {
             difference_count: 0,
             differences: Vec::new(),
         };
-        Self { table, view, parked, state: Sha256::new(), record: Sha256::new(), proof }
+        let held = rows_of(view, table).peekable();
+        Self { table, view, parked, held, state: Sha256::new(), record: Sha256::new(), proof }
+    }
+
+    /// The next row of the record, by key.
+    pub fn found(&mut self, found: &Row) {
+        let (table, key) = (self.table, self.table.key(found));
+        while let Some(only) = self.held.next_if(|row| table.key(row) < key) {
+            self.missing(&only);
+        }
+        match self.held.next_if(|row| table.key(row) == key) {
+            Some(held) => self.both(&held, found),
+            None => self.surplus(found),
+        }
+    }
+
+    /// There are no more rows in the record.
+    #[must_use]
+    pub fn end(mut self) -> TableProof {
+        while let Some(only) = self.held.next() {
+            self.missing(&only);
+        }
+        let (state_hash, record_hash) = (self.state.finalize().into(), self.record.finalize().into());
+        TableProof { state_hash, record_hash, ..self.proof }
     }
 
     fn both(&mut self, held: &Row, found: &Row) {
@@ -206,10 +224,11 @@ impl<'a> Sides<'a> {
             self.proof.differences.push(what);
         }
     }
+}
 
-    fn proof(self) -> TableProof {
-        let (state_hash, record_hash) = (self.state.finalize().into(), self.record.finalize().into());
-        TableProof { state_hash, record_hash, ..self.proof }
+impl std::fmt::Debug for Comparison<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Comparison").field("table", &self.table).finish_non_exhaustive()
     }
 }
 

@@ -9,9 +9,11 @@ use carrel_domain::id::ClaimId;
 use carrel_domain::request::Action;
 use carrel_domain::state::State;
 use carrel_domain::time::{DAY_US, MINUTE_US, Timestamp};
-use tokio::time::timeout;
 
-use crate::live::LiveReplica;
+use crate::raft::peers::Transport;
+use crate::raft::platform::Platform;
+use crate::raft::timing;
+use crate::replica::Replica;
 
 /// Looked at in one go: a few milliseconds, between two transactions of the record.
 const LOOKED_AT_ONCE: usize = 50_000;
@@ -34,7 +36,7 @@ impl Retention {
     }
 
     /// The record has exactly what `view` is. At most one entry, so that whatever else there is to do comes in between.
-    pub async fn let_go(&mut self, replica: &LiveReplica, recorded: u64, view: &State) {
+    pub async fn let_go<P: Platform, N: Transport<P>>(&mut self, replica: &Replica<P, N>, recorded: u64, view: &State) {
         let now = view.at().time;
         if now < self.next_walk {
             return;
@@ -44,12 +46,12 @@ impl Retention {
         if !claims.is_empty() {
             let count = claims.len();
             let asked = replica.propose_system(Action::LetGo { recorded, before, claims });
-            match timeout(ANSWER_LIMIT, asked).await {
-                Ok(Ok(answer)) if answer.result.is_ok() => tracing::debug!(count, "claims became history"),
+            match timing::within::<P::Runtime, _>(ANSWER_LIMIT, asked).await {
+                Some(Ok(answer)) if answer.result.is_ok() => tracing::debug!(count, "claims became history"),
                 // The next walk finds them again. While a node is of an earlier release, none of them succeeds.
-                Ok(Ok(answer)) => tracing::debug!(result = ?answer.result, "claims did not become history"),
-                Ok(Err(error)) => tracing::info!(%error, "claims that are over are held for longer"),
-                Err(_) => tracing::debug!("whether claims became history is not known"),
+                Some(Ok(answer)) => tracing::debug!(result = ?answer.result, "claims did not become history"),
+                Some(Err(error)) => tracing::info!(%error, "claims that are over are held for longer"),
+                None => tracing::debug!("whether claims became history is not known"),
             }
         }
         self.from = next.unwrap_or(ClaimId(0));

@@ -8,6 +8,7 @@ pub mod log_request;
 pub mod cluster;
 
 pub mod platform;
+pub mod timing;
 
 pub mod disk;
 mod encoding;

@@ -6,8 +6,9 @@ use carrel_domain::state::State;
 use carrel_node::projection::cursor::{Again, Cursor, Whose};
 use carrel_node::projection::database::{Address, Database};
 use carrel_node::projection::rows::Changes;
+use carrel_node::projection::store::Store;
 use carrel_node::projection::trouble::Trouble;
-use carrel_node::projection::writing::Refused;
+use carrel_node::projection::writing::{Refused, begin_again, write};
 use rustix::process::Signal;
 
 use crate::proxy::Commit;
@@ -308,15 +309,17 @@ async fn of_two_projectors_exactly_one_writes() {
     let whose = Whose { cluster_id: "ours".into(), lineage: 1 };
     let mut at = Cursor::of(&whose, &view);
     let begun = tokio::join!(
-        one.begin_again(&view, None, &at, Again::Empty, false),
-        other.begin_again(&view, None, &at, Again::Empty, false)
+        begin_again(&mut one, &view, None, &at, Again::Empty, false),
+        begin_again(&mut other, &view, None, &at, Again::Empty, false)
     );
     assert!(matches!(begun, (Ok(_), Err(Trouble::Moved)) | (Err(Trouble::Moved), Ok(_))), "{begun:?}");
     for _ in 0..50 {
         let to = Cursor { applied_index: at.applied_index + 1, ..at.clone() };
         let nothing = Changes::default();
-        let written =
-            tokio::join!(one.write(&nothing, &at, &to, Refused::Fail), other.write(&nothing, &at, &to, Refused::Fail));
+        let written = tokio::join!(
+            write(&mut one, &nothing, &at, &to, Refused::Fail),
+            write(&mut other, &nothing, &at, &to, Refused::Fail)
+        );
         assert!(matches!(written, (Ok(()), Err(Trouble::Moved)) | (Err(Trouble::Moved), Ok(()))), "{written:?}");
         at = to;
     }
