@@ -14,7 +14,7 @@ profile="${CARREL_FIGURES_PROFILE:-release}"
 folder=$profile
 test "$folder" != dev || folder=debug
 binary="${CARREL_FIGURES_BINARY:-${CARGO_TARGET_DIR:-target}/$folder/carrel}"
-tables='domain curve rules damaged rush load speed contention watchers failover once bits snapshot overload'
+tables='domain curve rules damaged rush load speed contention watchers failover once bits crashes snapshot overload'
 tables="$tables operator projection reports observe chaos"
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
@@ -145,6 +145,12 @@ table() {
       header
       tested CARREL_EVERY_BIT=1 cargo test --release --locked --package carrel-node --test storage -- no_wrong_bit_in \
         --test-threads 1
+      ;;
+    crashes)
+      echo '# Every state that a loss of power may leave of a log'
+      header
+      tested CARREL_CRASH_STATES="${CARREL_CRASH_STATES:-100000}" \
+        cargo test --release --locked --package carrel-node --test storage -- nothing_acknowledged_is_lost
       ;;
     snapshot)
       echo '# A snapshot of a million claims beside writes, a restart from it, and the memory of a claim'

@@ -1,5 +1,6 @@
 //! Power fails at every operation of a story, and everything that was acknowledged is there afterwards.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use carrel_node::raft::disk::simulated::{SimulatedDisk, Survival};
@@ -7,6 +8,7 @@ use carrel_node::raft::types::{Entry, LogId, Vote};
 use openraft::storage::RaftLogStorage;
 
 use crate::platform::{Contents, SimulatedLog, append, contents, entry, in_virtual_time, log_id, open};
+use crate::report::report;
 
 const SEGMENT_BYTES: u64 = 2000;
 
@@ -146,6 +148,111 @@ fn what_was_acknowledged_survives_a_crash_at_every_operation() {
             });
         }
     }
+}
+
+/// Of each crash point that many sectors and names are tried in every combination; of more, so many combinations.
+const AT_STAKE_MAX: u32 = 9;
+/// States that are looked at without being asked for more (CARREL_CRASH_STATES).
+const STATES_USUALLY: usize = 4_000;
+
+/// A story that no person would think of: so many steps, each of which may follow the one before.
+fn drawn_story(seed: u64, count: usize) -> Vec<Step> {
+    let mut state = seed;
+    let mut below = |limit: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % limit
+    };
+    let (mut steps, mut term, mut next, mut purged) = (vec![Step::Vote(Vote::new(1, 1))], 1, 0, 0);
+    while steps.len() < count {
+        let last = next - u64::from(next > 0);
+        match below(10) {
+            0 => {
+                term += 1;
+                steps.push(Step::Vote(Vote::new(term, below(5))));
+            }
+            1 if last > purged => {
+                let keeps = purged + below(last - purged);
+                let kept_term = steps_term(&steps, keeps);
+                steps.push(Step::Truncate(log_id(kept_term, keeps)));
+                next = keeps + 1;
+                term += 1;
+            }
+            2 if last > purged => {
+                purged += 1 + below(last - purged);
+                let purged_term = steps_term(&steps, purged);
+                steps.push(Step::Purge(log_id(purged_term, purged)));
+            }
+            _ => {
+                let more = 1 + below(3);
+                let size = 40 + usize::try_from(below(900)).expect("small");
+                steps.push(Step::Append((next..next + more).map(|index| entry(term, index, size)).collect()));
+                next += more;
+            }
+        }
+    }
+    steps
+}
+
+/// Of the entry at an index, as the steps have left it.
+fn steps_term(steps: &[Step], index: u64) -> u64 {
+    let held = expected(steps);
+    let found = held.entries.iter().find(|entry| entry.log_id.index == index).map(|entry| entry.log_id);
+    found.or(held.purged).expect("an entry that is there").leader_id.term
+}
+
+/// Power fails after every operation of drawn stories, and of the sectors and names that were not synced every
+/// combination survives that may.
+#[test]
+fn nothing_acknowledged_is_lost_in_any_state_that_a_crash_may_leave() {
+    let wanted =
+        std::env::var("CARREL_CRASH_STATES").map_or(STATES_USUALLY, |wanted| wanted.parse().expect("a number"));
+    let (mut states, mut points, mut stories, mut sampled, mut acknowledged_entries) = (0, 0, 0_u64, 0, 0);
+    while states < wanted {
+        let steps = drawn_story(stories, 14);
+        stories += 1;
+        let mut cut = 0;
+        loop {
+            let (disk, acknowledged) = in_virtual_time(async {
+                let disk = SimulatedDisk::new();
+                disk.cut_after(cut);
+                let acknowledged = match open(&disk, SEGMENT_BYTES).await {
+                    Ok(mut log) => perform(&mut log, &steps).await,
+                    Err(_) => 0,
+                };
+                (disk, acknowledged)
+            });
+            let at_stake = disk.at_stake();
+            let combinations = 1_u64 << at_stake.min(AT_STAKE_MAX);
+            sampled += u32::from(at_stake > AT_STAKE_MAX);
+            let mut seen = BTreeSet::new();
+            for combination in 0..combinations {
+                let survival = match at_stake {
+                    0..=AT_STAKE_MAX => Survival::Chosen(combination),
+                    _ => Survival::Random(combination),
+                };
+                let survived = disk.imagine_crash(survival);
+                if !seen.insert(survived.fingerprint()) {
+                    continue;
+                }
+                states += 1;
+                acknowledged_entries += expected(&steps[..acknowledged]).entries.len();
+                let told = format!("story {}, cut after {cut}, {survival:?} of {at_stake}", stories - 1);
+                in_virtual_time(async { assert_holds(&survived, &steps, acknowledged, &told).await.close().await });
+            }
+            points += 1;
+            if acknowledged == steps.len() && disk.changes() < cut {
+                break;
+            }
+            cut += 1;
+        }
+    }
+    report(&format!(
+        "| what | how many |\n| --- | ---: |\n| stories of fourteen steps, drawn | {stories} |\n| crash points | {points} |\n\
+         | of them with more than {AT_STAKE_MAX} sectors and names at stake, of whose combinations {} were drawn | {sampled} |\n\
+         | different states that were left | {states} |\n| acknowledged entries that were looked for in them | \
+         {acknowledged_entries} |\n| lost | 0 |\n",
+        1 << AT_STAKE_MAX
+    ));
 }
 
 /// What a killed process had written is read again, and from then on is as durable as what it had synced.

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -21,6 +22,9 @@ pub enum Survival {
     Everything,
     /// Each sector and each name by a throw of the dice, the same for the same seed.
     Random(u64),
+    /// The sectors and names whose bits are set, in the order in which they are looked at; see
+    /// [`SimulatedDisk::at_stake`].
+    Chosen(u64),
 }
 
 /// What a delay is asked for.
@@ -110,7 +114,12 @@ impl SimulatedDisk {
         let state = self.state();
         let mut dice = Dice::new(survival);
         let names = state.names_after_crash(&mut dice);
-        let inodes = state.inodes.iter().map(|inode| inode.after_crash(&mut dice)).collect();
+        // Nobody can open what has no name any more.
+        let named: BTreeSet<usize> = names.values().copied().collect();
+        let after_crash = |(number, inode): (usize, &Inode)| {
+            if named.contains(&number) { inode.after_crash(&mut dice) } else { Inode::default() }
+        };
+        let inodes = state.inodes.iter().enumerate().map(after_crash).collect();
         let survived = State {
             inodes,
             durable_names: names.clone(),
@@ -120,6 +129,28 @@ impl SimulatedDisk {
             ..State::default()
         };
         SimulatedDisk { state: Arc::new(Mutex::new(survived)), delay: None }
+    }
+
+    /// How many sectors and names a crash may keep or lose, one by one, at most: what has no name any more needs no
+    /// sectors.
+    pub fn at_stake(&self) -> u32 {
+        let state = self.state();
+        let mut dice = Dice::new(Survival::Everything);
+        let _ = state.names_after_crash(&mut dice);
+        for inode in &state.inodes {
+            let _ = inode.after_crash(&mut dice);
+        }
+        dice.throws
+    }
+
+    /// A number for everything that processes see, by which two disks can be told apart.
+    pub fn fingerprint(&self) -> u64 {
+        let state = self.state();
+        let mut hasher = DefaultHasher::new();
+        for (path, inode) in &state.names {
+            (path, &state.inodes[*inode].current).hash(&mut hasher);
+        }
+        hasher.finish()
     }
 
     /// The process ends, the machine goes on: every later operation on this disk fails, and on the one returned all
@@ -297,18 +328,20 @@ fn put(file: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
 struct Dice {
     survival: Survival,
     state: u64,
+    throws: u32,
 }
 
 impl Dice {
     fn new(survival: Survival) -> Self {
         let state = match survival {
             Survival::Nothing | Survival::Everything => 0,
-            Survival::Random(seed) => seed,
+            Survival::Random(seed) | Survival::Chosen(seed) => seed,
         };
-        Self { survival, state }
+        Self { survival, state, throws: 0 }
     }
 
     fn survives(&mut self) -> bool {
+        self.throws += 1;
         match self.survival {
             Survival::Nothing => false,
             Survival::Everything => true,
@@ -318,6 +351,11 @@ impl Dice {
                 mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
                 mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
                 (mixed ^ (mixed >> 31)) & 1 == 1
+            }
+            Survival::Chosen(_) => {
+                let survives = self.state & 1 == 1;
+                self.state >>= 1;
+                survives
             }
         }
     }
