@@ -11,6 +11,7 @@ use crate::clients::{Attempted, Client};
 use crate::draw::SLOTS;
 use crate::library::{JUDGED_SEATS, seat, slot_of_time};
 use crate::marks::Mark;
+use crate::postgres::differences;
 use crate::steward::Steward;
 use crate::world::{Rt, World};
 
@@ -18,6 +19,8 @@ use crate::world::{Rt, World};
 /// just before; a call that was sent into the storm is given up after ten seconds.
 pub const CALM_LIMIT: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// For the record to catch up, and to be compared.
+const PROOF_LIMIT: Duration = Duration::from_secs(30);
 const WRITES: u64 = 10;
 const READS: u64 = 10;
 
@@ -25,6 +28,7 @@ const READS: u64 = 10;
 pub fn calm_down(world: &World) {
     world.story.tell(format_args!("calm weather"));
     world.network.calm_down();
+    world.postgres.calm_down();
     for slot in 0..SLOTS {
         world.temper(slot).set_sync_us(300);
         world.disk(slot).limit(None);
@@ -134,4 +138,27 @@ pub async fn meet(world: &Arc<World>) -> Result<Vec<carrel_node::replica::View>,
         }
     }
     Ok(views)
+}
+
+/// The record is exactly what the leader's state is.
+///
+/// # Errors
+/// Says where they differ, or what is in the way.
+pub async fn prove_record(world: &Arc<World>) -> Result<(), String> {
+    let limit = world.time.elapsed() + CALM_LIMIT;
+    let mut said = "nobody leads".to_owned();
+    while world.time.elapsed() < limit {
+        let projection = world.leader().and_then(|slot| Some((slot, world.projection(slot)?)));
+        if let Some((slot, projection)) = projection {
+            let asked = world.ask(slot, PROOF_LIMIT, move |_| async move { projection.prove().await });
+            match asked.await {
+                Some(Ok(proof)) if proof.holds() && proof.parked == 0 => return Ok(()),
+                Some(Ok(proof)) => return Err(differences(&proof)),
+                Some(Err(error)) => said = error.to_string(),
+                None => "it is not proved in time".clone_into(&mut said),
+            }
+        }
+        Rt::sleep(LOOK_EVERY).await;
+    }
+    Err(format!("the record cannot be proved {CALM_LIMIT:?} after the last fault: {said}"))
 }

@@ -31,6 +31,9 @@ const ATTEMPT_LIMIT: Duration = Duration::from_millis(1_500);
 const ATTEMPTS_MAX: u32 = 30;
 /// Between two attempts.
 const AGAIN_MS: std::ops::Range<u64> = 5..120;
+/// How long a screen stays with one node, and for how long it shows what it was told.
+const LOYAL_MS: std::ops::Range<u64> = 2_000..6_000;
+const SHOWN_MS: std::ops::Range<u64> = 20..60;
 /// Different slots that people want: few, so that they want the same ones.
 const WANTED_SLOTS: u64 = 12;
 
@@ -199,6 +202,22 @@ pub async fn book(mut client: Client) {
             50..=77 => change(&mut client, &mut own).await,
             78..=91 => look(&mut client).await,
             _ => list(&mut client).await,
+        }
+    }
+}
+
+/// A screen in the hall, which shows seats as whoever led when it was set up tells them, and is loyal for a while.
+pub async fn show(mut client: Client) {
+    while !client.recorder.is_stopped() {
+        match client.world.leader() {
+            Some(leader) => client.at = leader,
+            None => client.go_on(true),
+        }
+        let ends = client.world.time.elapsed() + client.dice.millis(LOYAL_MS);
+        while client.world.time.elapsed() < ends && !client.recorder.is_stopped() {
+            look(&mut client).await;
+            let pause = client.dice.millis(SHOWN_MS);
+            Rt::sleep(pause).await;
         }
     }
 }

@@ -15,6 +15,7 @@ pub enum Fault {
     Clog,
     Pause,
     PauseLeader,
+    Suspend,
     Kill,
     PowerLoss,
     AllPowerLoss,
@@ -28,16 +29,21 @@ pub enum Fault {
     ClockJump,
     Transfer,
     Resize,
+    StopRecord,
+    CutRecord,
+    SlowRecord,
+    RestoreRecord,
 }
 
 impl Fault {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 24] = [
         Self::CutOneWay,
         Self::Partition,
         Self::IsolateLeader,
         Self::Clog,
         Self::Pause,
         Self::PauseLeader,
+        Self::Suspend,
         Self::Kill,
         Self::PowerLoss,
         Self::AllPowerLoss,
@@ -51,11 +57,19 @@ impl Fault {
         Self::ClockJump,
         Self::Transfer,
         Self::Resize,
+        Self::StopRecord,
+        Self::CutRecord,
+        Self::SlowRecord,
+        Self::RestoreRecord,
     ];
 
     /// The mixture that has broken replicated databases of others: partition, kill, pause, lost disk, membership.
     const MIXED: [Self; 7] =
         [Self::Partition, Self::IsolateLeader, Self::Kill, Self::PowerLoss, Self::Pause, Self::LoseDisk, Self::Resize];
+
+    const fn is_of_record(self) -> bool {
+        matches!(self, Self::StopRecord | Self::CutRecord | Self::SlowRecord | Self::RestoreRecord)
+    }
 
     /// What one node alone can bear.
     const fn suits_one_node(self) -> bool {
@@ -104,9 +118,15 @@ pub struct Draw {
     pub wrong_clock: Option<usize>,
     pub bookers: u32,
     pub guests: u32,
+    /// Somebody looks again and again at the node that led.
+    pub has_screen: bool,
     pub pause_between_requests_ms: std::ops::Range<u64>,
-    /// It goes on after the storm until what is held has expired.
-    pub lingers: bool,
+    /// Everything takes its time: what is held at the beginning expires while things go wrong.
+    pub is_slow: bool,
+    /// A relational record is kept.
+    pub has_record: bool,
+    /// Connections of a thousand that end when a commit is on its way.
+    pub commit_breaks_permille: u32,
 }
 
 /// Slots that there are: five, and two for those that come while others leave.
@@ -124,10 +144,12 @@ impl Draw {
             1..=6 => 3,
             _ => 5,
         };
+        let has_record = dice.happens(600);
         let mut faults: Vec<Fault> = if is_mixed { Fault::MIXED.to_vec() } else { Vec::new() };
         let share = dice.within(150..600) as u32;
         for fault in Fault::ALL {
-            if !faults.contains(&fault) && dice.happens(share) && (size > 1 || fault.suits_one_node()) {
+            let suits = (size > 1 || fault.suits_one_node()) && (has_record || !fault.is_of_record());
+            if !faults.contains(&fault) && dice.happens(share) && suits {
                 faults.push(fault);
             }
         }
@@ -148,15 +170,16 @@ impl Draw {
         let from_us = dice.within(50..2_000);
         let spread_us = [1_000, 10_000, 40_000][dice.below(3) as usize];
         let slowest_us = from_us + dice.within(100..spread_us);
-        let gap_ms = dice.within(150..2_500);
-        let think_ms = dice.within(5..120);
+        let is_slow = dice.happens(250);
+        let gap_ms = dice.within(150..2_500) * if is_slow { 4 } else { 1 };
+        let think_ms = dice.within(5..120) * if is_slow { 4 } else { 1 };
         Self {
             seed,
             size,
             faults,
             is_mixed,
             every: gap_ms / 3..gap_ms * 2,
-            storm: dice.millis(6_000..16_000),
+            storm: dice.millis(if is_slow { 64_000..80_000 } else { 6_000..16_000 }),
             heartbeat_ms: election_min_ms * 3 / 10,
             election_min_ms,
             election_max_ms: election_min_ms + dice.within(100..300),
@@ -173,8 +196,11 @@ impl Draw {
             wrong_clock,
             bookers: dice.within(2..6) as u32,
             guests: dice.within(2..4) as u32,
+            has_screen: dice.happens(500),
             pause_between_requests_ms: think_ms / 2..think_ms * 2,
-            lingers: dice.happens(100),
+            is_slow,
+            has_record,
+            commit_breaks_permille: [0, 20, 100, 300][dice.below(4) as usize],
         }
     }
 

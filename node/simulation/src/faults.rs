@@ -6,18 +6,23 @@ use std::time::Duration;
 use carrel_node::raft::disk::simulated::Survival;
 use openraft::type_config::TypeConfigExt;
 
+use crate::damage::{Damage, damage};
 use crate::dice::Dice;
 use crate::draw::Fault;
 use crate::marks::Mark;
 use crate::network::Slot;
 use crate::steward::Steward;
-use crate::world::{Damage, Ending, Rt, World, damage, spawn_outside};
+use crate::world::{Ending, Rt, World, spawn_outside};
 
 /// How long a fault lasts that ends by itself: from shorter than an election to many of them.
 const LASTS_MS: std::ops::Range<u64> = 50..4_000;
 const OUTAGE_MS: std::ops::Range<u64> = 4_000..12_000;
 /// Of a sync of a slow disk.
 const SLOW_SYNC_US: std::ops::Range<u64> = 20_000..600_000;
+/// After a machine has gone on that was suspended.
+const UNREACHED_MS: std::ops::Range<u64> = 50..1_000;
+/// Of a Postgres that is busy, to one statement.
+const SLOW_ANSWER_US: std::ops::Range<u64> = 20_000..400_000;
 const CLOG_MS: std::ops::Range<u64> = 20..1_500;
 
 pub struct Storm {
@@ -62,13 +67,19 @@ impl Storm {
                     self.pause(slot, lasts);
                 }
             }
+            Fault::Suspend => {
+                let any = self.any();
+                if let Some(slot) = leader.filter(|_| self.dice.happens(600)).or(any) {
+                    self.suspend(slot, lasts);
+                }
+            }
             Fault::Kill => {
                 if let Some(slot) = self.any() {
                     self.end(slot, Ending::Process, Duration::ZERO, Mark::Kill);
                 }
             }
             Fault::PowerLoss => {
-                if let Some(slot) = self.any() {
+                if let Some(slot) = self.any_failing() {
                     let ending = Ending::Power(self.survival());
                     self.end(slot, ending, Duration::ZERO, Mark::PowerLost);
                 }
@@ -116,6 +127,36 @@ impl Storm {
                     let _ = transfer.await;
                 }
             }
+            Fault::StopRecord => {
+                self.world.marks.hit(Mark::RecordStopped);
+                self.world.story.tell(format_args!("storm: Postgres is away for {lasts:?}"));
+                self.world.postgres.stop();
+                let world = Arc::clone(&self.world);
+                after(lasts, move || world.postgres.start());
+            }
+            Fault::CutRecord => {
+                if let Some(slot) = leader {
+                    self.world.marks.hit(Mark::RecordCut);
+                    self.world.story.tell(format_args!("storm: machine {slot} reaches no Postgres for {lasts:?}"));
+                    self.world.postgres.cut(slot);
+                    let world = Arc::clone(&self.world);
+                    after(lasts, move || world.postgres.mend(slot));
+                }
+            }
+            Fault::SlowRecord => {
+                let takes_us = self.dice.within(SLOW_ANSWER_US);
+                self.world.marks.hit(Mark::RecordSlow);
+                self.world.story.tell(format_args!("storm: Postgres answers within {takes_us} µs, for {lasts:?}"));
+                self.world.postgres.answer_within(Some(takes_us));
+                let world = Arc::clone(&self.world);
+                after(lasts, move || world.postgres.answer_within(None));
+            }
+            Fault::RestoreRecord => {
+                if let Some(index) = self.world.postgres.restore() {
+                    self.world.marks.hit(Mark::RecordRestored);
+                    self.world.story.tell(format_args!("storm: Postgres is as it was at entry {index}"));
+                }
+            }
             Fault::Resize => {
                 let size = if self.steward.wanted() == 3 { 5 } else { 3 };
                 self.world.marks.hit(Mark::Resized);
@@ -127,6 +168,16 @@ impl Storm {
 
     fn any(&mut self) -> Option<Slot> {
         let running = self.world.running();
+        self.dice.pick(&running).copied()
+    }
+
+    /// What becomes slow is what breaks next, often enough.
+    fn any_failing(&mut self) -> Option<Slot> {
+        let usual_us = self.world.draw.sync_us;
+        let mut running = self.world.running();
+        if self.dice.happens(500) && running.iter().any(|slot| self.world.temper(*slot).sync_us() > usual_us) {
+            running.retain(|slot| self.world.temper(*slot).sync_us() > usual_us);
+        }
         self.dice.pick(&running).copied()
     }
 
@@ -197,6 +248,19 @@ impl Storm {
         after(lasts, move || process.go_on());
     }
 
+    /// Where a machine is moved to, its network often comes later than itself.
+    fn suspend(&mut self, slot: Slot, lasts: Duration) {
+        let Some(process) = self.world.process(slot) else { return };
+        if self.dice.happens(600) {
+            let more = self.dice.millis(UNREACHED_MS);
+            self.cut(&[slot], lasts + more, "nobody is reached from where it is moved to");
+        }
+        self.world.marks.hit(Mark::Suspended);
+        self.world.story.tell(format_args!("storm: machine {slot} is suspended for {lasts:?}"));
+        process.suspend();
+        after(lasts, move || process.go_on());
+    }
+
     fn slow_disk(&mut self, lasts: Duration) {
         let Some(slot) = self.any() else { return };
         let sync_us = self.dice.within(SLOW_SYNC_US);
@@ -230,14 +294,21 @@ impl Storm {
         let damaged = damage(&disk, &mut self.dice).await;
         self.world.story.tell(format_args!("storm: machine {slot}: {damaged:?}"));
         match damaged {
-            Some(Damage::Found(_)) => self.world.marks.hit(Mark::Damage),
-            Some(Damage::Harmless(_)) => {
-                self.world.marks.hit(Mark::Damage);
+            Some(Damage::Found { is_log, .. }) => self.damaged(is_log),
+            Some(Damage::Harmless { is_log, .. }) => {
+                self.damaged(is_log);
                 self.world.marks.hit(Mark::DamageHarmless);
             }
             Some(Damage::Wrong(how)) => self.world.witness.accuse("damage is not taken for data", how),
             // Of what could not be told from a torn tail the damage was taken back.
             Some(Damage::LikeATear(_)) | None => self.world.find_again(slot),
+        }
+    }
+
+    fn damaged(&self, is_log: bool) {
+        self.world.marks.hit(Mark::Damage);
+        if is_log {
+            self.world.marks.hit(Mark::DamageOfLog);
         }
     }
 

@@ -52,6 +52,10 @@ pub struct Heard {
 pub async fn bustle(mut client: Client, people: Vec<Person>, post: Arc<Post>) {
     let mut held: Vec<ClaimId> = Vec::new();
     let mut booked: Vec<ClaimId> = Vec::new();
+    // When the doors open, all want to hold something at once; and where there is time to, they forget it.
+    let wish = Wish::of_seat(seat(JUDGED_SEATS + client.person.number % OTHER_SEATS), slot_of_time(WANTED_SLOTS, 1));
+    let hold = claim(&mut client, Action::Hold { wish }).await;
+    held.extend(hold.filter(|_| !client.world.draw.is_slow));
     while !client.recorder.is_stopped() {
         client.think().await;
         client.go_on(false);

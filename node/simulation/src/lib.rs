@@ -5,18 +5,22 @@
 //! must hold meanwhile is in `invariants`, one file each; what clients saw is judged by `carrel-history`. The same seed
 //! tells the same story every time, to the last message.
 
-// In reading order: chance, processes and machines, the network, what runs and who looks after it, who comes there,
-// what goes wrong, what is seen.
+// In reading order: chance, processes and machines, the network, the relational record, what runs and who looks after
+// it, who comes there, what goes wrong, what is seen.
 mod dice;
 mod process;
+mod runtime;
 mod machine;
 mod network;
+mod postgres;
+mod connection;
 pub mod draw;
 mod world;
 mod steward;
 mod library;
 mod clients;
 mod guests;
+mod damage;
 mod faults;
 mod calm;
 mod invariants;

@@ -20,7 +20,7 @@ use crate::world::{Rt, World};
 /// Seats whose every call is recorded and judged.
 pub const JUDGED_SEATS: u32 = 4;
 /// Seats on which people hold, wait and are offered what others give back.
-pub const OTHER_SEATS: u32 = 2;
+pub const OTHER_SEATS: u32 = 3;
 /// Where those are.
 pub const LOUNGE: &str = "lounge";
 

@@ -9,25 +9,26 @@ use carrel_node::raft::disk::simulated::{Operation, SimulatedDisk};
 use carrel_node::raft::platform::Platform;
 use carrel_node::raft::types::Types;
 use openraft::Instant;
-use openraft::alias::InstantOf;
 use openraft::type_config::TypeConfigExt;
+use openraft_rt_sim::SimInstant;
 
 use crate::dice::Dice;
-use crate::process::{Process, Processes};
+use crate::process::Process;
+use crate::runtime::Processes;
 
 /// 2026-03-09 08:00 UTC, a Monday on which no clock is changed.
 pub const BEGINNING_US: i64 = 1_773_043_200_000_000;
 
-/// The one time that is right.
+/// The one time that is right, also in a process whose own clock has stood still.
 #[derive(Clone, Copy, Debug)]
 pub struct TrueTime {
-    origin: InstantOf<Types<Processes>>,
+    origin: SimInstant,
 }
 
 impl TrueTime {
     #[must_use]
     pub fn begin() -> Self {
-        Self { origin: Types::<Processes>::now() }
+        Self { origin: SimInstant::now() }
     }
 
     /// Since the run began.
@@ -82,9 +83,13 @@ impl Temper {
         self.sync_us.store(sync_us, Ordering::Relaxed);
     }
 
+    pub fn sync_us(&self) -> u64 {
+        self.sync_us.load(Ordering::Relaxed)
+    }
+
     /// Reads are from memory, as most are; a sync takes from half to one and a half of what it takes.
     fn takes(&self, operation: Operation) -> Option<Duration> {
-        let sync_us = self.sync_us.load(Ordering::Relaxed);
+        let sync_us = self.sync_us();
         let mut dice = self.dice.lock().expect("nothing panics while it holds the lock");
         match operation {
             Operation::Read => None,

@@ -7,9 +7,10 @@ use std::io::{BufRead, BufReader};
 use std::ops::Range;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use carrel_simulation::report::Sum;
@@ -19,6 +20,9 @@ use clap::Parser;
 /// Seeds of one process: few enough that what a library remembers of a process is forgotten soon, many enough that
 /// starting it costs nothing beside them.
 const BATCH: u64 = 10;
+
+/// A seed takes below a second of a processor. One that takes so long never ends.
+const SEED_LIMIT: Duration = Duration::from_secs(180);
 
 /// Of so many seeds one is run twice, and must go the same way to the last message.
 const TWICE_ONE_OF: u64 = 50;
@@ -153,7 +157,7 @@ fn judge(arguments: &Arguments, seeds: Range<u64>) -> anyhow::Result<ExitCode> {
         let never: String = missing.iter().map(|mark| format!("- never: {}\n", mark.text())).collect();
         let broken: String = sum.broken.iter().map(|(seed, how)| format!("- seed {seed}: {how}\n")).collect();
         let page = format!(
-            "# Simulation\n\nSeeds {seeds:?} in {seconds} s ({rate:.0} a minute) with {} processes at once on {}; {twice} of \
+            "# Simulation\n\n{FOUND}\n\nSeeds {seeds:?} in {seconds} s ({rate:.0} a minute) with {} processes at once on {}; {twice} of \
              them were run twice, and went the same way. One of them again: `carrel-simulation --seed N`.\n\n{}\n{never}{broken}",
             arguments.jobs,
             machine(),
@@ -193,12 +197,34 @@ fn batch(seeds: Range<u64>, besides: &[&str], outcomes: &mut Vec<Outcome>) -> an
         .spawn()
         .context("starting a process")?;
     let output = child.stdout.take().context("it has an output")?;
-    for line in BufReader::new(output).lines() {
-        outcomes.push(serde_json::from_str(&line?).context("reading an outcome")?);
+    let (lines, told) = mpsc::channel();
+    // Ends with the process.
+    thread::spawn(move || BufReader::new(output).lines().try_for_each(|line| lines.send(line)));
+    loop {
+        match told.recv_timeout(SEED_LIMIT) {
+            Ok(line) => outcomes.push(serde_json::from_str(&line?).context("reading an outcome")?),
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                child.kill().context("ending a process")?;
+                child.wait().context("waiting for a process")?;
+                bail!("the seed does not end: nothing came of it in {SEED_LIMIT:?}");
+            }
+        }
     }
     let status = child.wait().context("waiting for a process")?;
     if status.success() { Ok(()) } else { bail!("the process ended with {status}") }
 }
+
+/// What seeds have found so far, each with the test that keeps it.
+const FOUND: &str = "Whole replicas, with the node's own replication, rules, membership planner and projection, in virtual \
+time over simulated disks, networks, clocks and a simulated Postgres. What seeds have found so far:\n\n\
+- in the service: after a sync that had failed, the next process on that machine acknowledged what the disk did not have \
+(`what_is_read_after_a_failed_sync_is_made_to_last` in `node/tests/storage/log.rs`); planted again, it is \
+`unsynced-tail-trusted`;\n\
+- in what judges it: who has voted for the loser of a term may follow its winner in that term \
+(`who_has_voted_for_the_loser_follows_the_winner`), and a leader counts by voters whose entry nobody else has yet \
+(`voters_may_be_named_by_an_entry_that_is_on_its_way`), both in `node/simulation/src/invariants/`;\n\
+- in what damages disks: it never damaged a log, only snapshots.";
 
 /// On what it was measured.
 fn machine() -> String {

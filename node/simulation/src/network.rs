@@ -12,7 +12,8 @@ use carrel_node::raft::identity::MemberOf;
 use carrel_node::raft::inbound::Inbound;
 use carrel_node::raft::peers::{LocalStatus, Peer, PeerError, Peers, Proposed, Route, WrongRoute};
 use carrel_node::raft::snapshots::StoredSnapshot;
-use carrel_node::raft::types::{LogId, Member, NodeId, Snapshot, Types, Vote};
+use carrel_node::raft::types::{LogId, Member as ListedMember, NodeId, Snapshot, Types, Vote};
+use carrel_node::replica::Replica;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::RPCOption;
 use openraft::raft::{
@@ -26,9 +27,11 @@ use crate::dice::Dice;
 use crate::draw::Draw;
 use crate::machine::Machine;
 use crate::marks::{Mark, Marks};
-use crate::process::{Process, Processes};
+use crate::process::Process;
+use crate::runtime::Processes;
 use crate::story::Story;
 use crate::witness::Witness;
+use crate::world::Member;
 
 pub type Slot = u32;
 type Arrives = Inbound<Machine, Wire>;
@@ -67,6 +70,7 @@ struct Ways {
 struct Node {
     process: Arc<Process>,
     inbound: Arrives,
+    replica: Replica<Machine, Wire>,
 }
 
 #[derive(Clone, Debug)]
@@ -131,8 +135,15 @@ impl Network {
     }
 
     /// From now on this process answers for the machine.
-    pub fn plug(&self, slot: Slot, process: Arc<Process>, inbound: Arrives) {
-        self.ways().nodes.insert(slot, Node { process, inbound });
+    pub fn plug(&self, slot: Slot, process: Arc<Process>, node: &Member) {
+        let (inbound, replica) = (node.inbound(), node.replica());
+        self.ways().nodes.insert(slot, Node { process, inbound, replica });
+    }
+
+    /// Through which entry those who read there see everything.
+    fn shown(&self, slot: Slot) -> Option<u64> {
+        let replica = self.ways().nodes.get(&slot)?.replica.clone();
+        replica.changes().get()
     }
 
     pub fn unplug(&self, slot: Slot) {
@@ -313,7 +324,7 @@ impl Peers<Processes> for Wire {
 impl RaftNetworkFactory<Rt> for Wire {
     type Network = Line;
 
-    async fn new_client(&mut self, target: NodeId, _: &Member) -> Line {
+    async fn new_client(&mut self, target: NodeId, _: &ListedMember) -> Line {
         Line { wire: self.clone(), target }
     }
 }
@@ -415,7 +426,8 @@ impl RaftNetworkV2<Rt> for Line {
                 // Whoever knows of a later leader says so instead.
                 if let Some(last) = last.filter(|_| answer.vote.leader_id == vote.leader_id) {
                     network.marks.hit(Mark::SnapshotSent);
-                    network.witness.snapshot_installed(by, vote.leader_id.term, last.index);
+                    let shown = network.slot_of(by).and_then(|slot| network.shown(slot));
+                    network.witness.snapshot_installed(by, vote.leader_id.term, last.index, shown);
                 }
                 Ok(answer)
             }

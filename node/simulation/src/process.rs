@@ -1,24 +1,24 @@
 //! A process in virtual time: tasks that can be stopped together, go on together, and end together between any two
 //! steps.
 //!
-//! openraft starts its tasks by a static function that knows no process. So the runtime here is the virtual one with a
-//! memory of whose task is running: what a process's task starts is the process's. A paused process does not run,
-//! though its timers come due; a killed one never runs again, and what its tasks held is dropped.
+//! A paused process does not run, though its timers come due; a killed one never runs again, and what its tasks held is
+//! dropped. A machine may also be suspended, as one that is virtual is when it is moved: then its monotonic clock
+//! stands still with everything on it.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use openraft::async_runtime::OneshotSender;
 use openraft::type_config::TypeConfigExt;
-use openraft_rt::{AsyncRuntime, OptionalSend};
-use openraft_rt_sim::SimRuntime;
+use openraft_rt::{AsyncRuntime, Instant};
+use openraft_rt_sim::{SimInstant, SimRuntime};
 
 use carrel_node::raft::types::Types;
 
@@ -35,10 +35,13 @@ pub struct Process {
     state: Mutex<State>,
     /// Steps of a thousand before which a task lets others go first.
     hesitates_permille: u32,
+    /// For so long in all its machine was suspended: so much its monotonic clock is behind.
+    behind_ns: AtomicU64,
 }
 
 struct State {
     standing: Standing,
+    suspended_since: Option<SimInstant>,
     dice: Dice,
     next_task: u64,
     /// Who waits, by task, to be told when the process ends or goes on.
@@ -55,8 +58,9 @@ pub enum Standing {
 impl Process {
     #[must_use]
     pub fn new(dice: Dice, hesitates_permille: u32) -> Arc<Self> {
-        let state = State { standing: Standing::Runs, dice, next_task: 0, waiting: BTreeMap::new() };
-        Arc::new(Self { state: Mutex::new(state), hesitates_permille })
+        let state =
+            State { standing: Standing::Runs, suspended_since: None, dice, next_task: 0, waiting: BTreeMap::new() };
+        Arc::new(Self { state: Mutex::new(state), hesitates_permille, behind_ns: AtomicU64::new(0) })
     }
 
     pub fn standing(&self) -> Standing {
@@ -75,11 +79,30 @@ impl Process {
         }
     }
 
-    /// As by SIGCONT.
-    pub fn go_on(&self) {
-        if self.standing() == Standing::Paused {
-            self.become_and_wake(Standing::Runs);
+    /// As a virtual machine that is moved: its monotonic clock stands still, too. Nothing unless it runs.
+    pub fn suspend(&self) {
+        let mut state = self.state();
+        if state.standing == Standing::Runs {
+            state.standing = Standing::Paused;
+            state.suspended_since = Some(SimInstant::now());
         }
+    }
+
+    /// As by SIGCONT, or where the machine was moved to.
+    pub fn go_on(&self) {
+        if self.standing() != Standing::Paused {
+            return;
+        }
+        if let Some(since) = self.state().suspended_since.take() {
+            let behind_ns = u64::try_from(since.elapsed().as_nanos()).expect("a run is short");
+            self.behind_ns.fetch_add(behind_ns, Ordering::Relaxed);
+        }
+        self.become_and_wake(Standing::Runs);
+    }
+
+    /// How much its monotonic clock is behind the one that never stood still.
+    pub fn behind(&self) -> Duration {
+        Duration::from_nanos(self.behind_ns.load(Ordering::Relaxed))
     }
 
     fn become_and_wake(&self, standing: Standing) {
@@ -114,7 +137,8 @@ impl Process {
         async move { receiver.await.ok() }
     }
 
-    fn own<F: Future>(self: &Arc<Self>, future: F) -> Owned<F> {
+    /// The future, as a task of this process.
+    pub fn own<F: Future>(self: &Arc<Self>, future: F) -> Owned<F> {
         let task = {
             let mut state = self.state();
             state.next_task += 1;
@@ -152,7 +176,7 @@ impl Process {
 }
 
 /// A task of a process.
-struct Owned<F: Future> {
+pub struct Owned<F: Future> {
     process: Arc<Process>,
     task: u64,
     /// None once it has ended, or the process has.
@@ -233,80 +257,14 @@ impl Drop for Within {
     }
 }
 
-/// The virtual runtime, in which every task belongs to the process whose task has started it.
-pub struct Processes;
-
-impl AsyncRuntime for Processes {
-    type JoinError = <SimRuntime as AsyncRuntime>::JoinError;
-    type JoinHandle<T: OptionalSend + 'static> = <SimRuntime as AsyncRuntime>::JoinHandle<T>;
-    type Sleep = <SimRuntime as AsyncRuntime>::Sleep;
-    type Instant = <SimRuntime as AsyncRuntime>::Instant;
-    type TimeoutError = <SimRuntime as AsyncRuntime>::TimeoutError;
-    type Timeout<R, T: Future<Output = R> + OptionalSend> = <SimRuntime as AsyncRuntime>::Timeout<R, T>;
-    type ThreadLocalRng = <SimRuntime as AsyncRuntime>::ThreadLocalRng;
-    type Mpsc = <SimRuntime as AsyncRuntime>::Mpsc;
-    type Watch = <SimRuntime as AsyncRuntime>::Watch;
-    type Oneshot = <SimRuntime as AsyncRuntime>::Oneshot;
-    type Mutex<T: OptionalSend + 'static> = <SimRuntime as AsyncRuntime>::Mutex<T>;
-
-    fn spawn<T>(future: T) -> Self::JoinHandle<T::Output>
-    where
-        T: Future + OptionalSend + 'static,
-        T::Output: OptionalSend + 'static,
-    {
-        match CURRENT.with(|current| current.borrow().clone()) {
-            Some(process) => SimRuntime::spawn(process.own(future)),
-            None => SimRuntime::spawn(future),
-        }
-    }
-
-    fn sleep(duration: Duration) -> Self::Sleep {
-        SimRuntime::sleep(duration)
-    }
-
-    fn sleep_until(deadline: Self::Instant) -> Self::Sleep {
-        SimRuntime::sleep_until(deadline)
-    }
-
-    fn timeout<R, F: Future<Output = R> + OptionalSend>(duration: Duration, future: F) -> Self::Timeout<R, F> {
-        SimRuntime::timeout(duration, future)
-    }
-
-    fn timeout_at<R, F: Future<Output = R> + OptionalSend>(deadline: Self::Instant, future: F) -> Self::Timeout<R, F> {
-        SimRuntime::timeout_at(deadline, future)
-    }
-
-    fn is_panic(join_error: &Self::JoinError) -> bool {
-        SimRuntime::is_panic(join_error)
-    }
-
-    fn thread_rng() -> Self::ThreadLocalRng {
-        SimRuntime::thread_rng()
-    }
-
-    fn new(threads: usize) -> Self {
-        let _ = threads;
-        Self
-    }
-
-    /// Runs are begun with [`SimRuntime`] itself, which has the seed.
-    fn block_on<F: Future<Output = T>, T>(&mut self, future: F) -> T {
-        SimRuntime::with_seed(0).block_on(future)
-    }
-
-    fn spawn_blocking<F, T>(work: F) -> impl Future<Output = Result<T, io::Error>> + Send
-    where
-        F: FnOnce() -> T + Send + 'static,
-        T: Send + 'static,
-    {
-        SimRuntime::spawn_blocking(work)
-    }
+/// How much the monotonic clock of whose task is running is behind the one that never stood still.
+pub fn behind() -> Duration {
+    CURRENT.with(|current| current.borrow().as_ref().map_or(Duration::ZERO, |process| process.behind()))
 }
 
-impl fmt::Debug for Processes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Processes")
-    }
+/// Whose task is running.
+pub fn current() -> Option<Arc<Process>> {
+    CURRENT.with(|current| current.borrow().clone())
 }
 
 impl fmt::Debug for Process {

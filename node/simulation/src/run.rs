@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
@@ -12,13 +13,14 @@ use carrel_domain::invariants;
 use carrel_domain::query::ItemSubject;
 use carrel_history::judge;
 use carrel_node::replica::View;
+use futures_util::future::{Either, select};
 use openraft::type_config::TypeConfigExt;
 use openraft_rt::AsyncRuntime;
 use openraft_rt_sim::SimRuntime;
 use serde::{Deserialize, Serialize};
 
 use crate::calm;
-use crate::clients::{Client, Recorder, book, standing};
+use crate::clients::{Client, Recorder, book, show, standing};
 use crate::dice::Dice;
 use crate::draw::Draw;
 use crate::faults::Storm;
@@ -34,8 +36,8 @@ use crate::world::{Rt, World, spawn_outside};
 /// Of virtual time; a run that is not over by then hangs.
 const RUN_LIMIT: Duration = Duration::from_secs(400);
 
-/// So long after calm weather began, everything held before has expired.
-const LINGERING: Duration = Duration::from_secs(65);
+/// So long a run goes on after a promise was broken.
+const AFTERMATH: Duration = Duration::from_secs(1);
 
 /// For who was asked to stop to have stopped.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
@@ -107,7 +109,7 @@ pub fn run(seed: u64, is_story_wanted: bool) -> Outcome {
     let played = catch_unwind(AssertUnwindSafe(|| {
         SimRuntime::with_seed(seed).block_on(async {
             let stage = Stage::new(draw, is_story_wanted);
-            let finished = Rt::timeout(RUN_LIMIT, stage.play()).await;
+            let finished = Rt::timeout(RUN_LIMIT, stage.play_or_fall()).await;
             stage.tell(&mut outcome);
             stage.world.shut().await;
             finished
@@ -168,6 +170,20 @@ impl Stage {
         }
     }
 
+    /// Soon after a promise was broken it is over: what happens then says little.
+    async fn play_or_fall(&self) -> Result<(), String> {
+        let fallen = async {
+            while self.world.witness.broken().is_empty() {
+                Rt::sleep(AFTERMATH).await;
+            }
+            Rt::sleep(AFTERMATH).await;
+        };
+        match select(pin!(self.play()), pin!(fallen)).await {
+            Either::Left((played, _)) => played,
+            Either::Right(_) => Ok(()),
+        }
+    }
+
     async fn play(&self) -> Result<(), String> {
         let world = &self.world;
         drop(spawn_outside(Arc::clone(world).supervise()));
@@ -180,6 +196,9 @@ impl Stage {
         for person in &people[..bookers as usize] {
             let client = self.client(person, fork(world, 100 + u64::from(person.number)));
             working.push(spawn_outside(book(client)));
+        }
+        if world.draw.has_screen {
+            working.push(spawn_outside(show(self.client(&people[0], fork(world, 99)))));
         }
         let guests = people[bookers as usize..(bookers + guests) as usize].to_vec();
         for person in &guests {
@@ -203,10 +222,10 @@ impl Stage {
         if stopped.is_err() {
             return Err("clients do not come to an end in calm weather".to_owned());
         }
-        if world.draw.lingers {
-            Rt::sleep(LINGERING).await;
-        }
         let views = calm::meet(world).await?;
+        if world.draw.has_record {
+            calm::prove_record(world).await?;
+        }
         self.compare(&views);
         let view = views.first().ok_or("nobody is left")?;
         self.judge(view);

@@ -10,12 +10,13 @@ use carrel_node::raft::disk::simulated::{SimulatedDisk, Survival};
 use carrel_node::raft::identity::DataDirectory;
 use carrel_node::raft::types::{Entry, LogId, NodeId, Payload, Types, Vote};
 use carrel_node::raft::wal::{self, LogContents};
+use carrel_node::replica::View;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
 
-use crate::invariants::{self, EntryId, Invariant, SeenEntry, Sight, Status};
+use crate::invariants::{self, EntryId, Invariant, SeenEntry, SeenVote, Sight, Status};
 use crate::machine::TrueTime;
 use crate::marks::{Mark, Marks};
-use crate::process::Processes;
+use crate::runtime::Processes;
 use crate::story::Story;
 
 /// Below it lies everything of a node, on every machine.
@@ -26,6 +27,9 @@ const LOOK_AT_ONE_OF: u64 = 16;
 /// Of every so many-th entry all replicas' states are compared, and of fewer the rules are checked.
 const HASH_AT_ONE_OF: u64 = 16;
 const RULES_AT_ONE_OF: u64 = 64;
+
+/// States that are kept, by which rows can be judged that are somewhat behind.
+const VIEWS_MAX: usize = 256;
 
 /// One promise that was broken is enough, and a broken cluster breaks thousands.
 const BROKEN_MAX: usize = 20;
@@ -56,6 +60,8 @@ struct Seen {
     acknowledgements: u64,
     hashes: BTreeMap<u64, NodeId>,
     newest_term: u64,
+    /// States of late, by their entries.
+    views: BTreeMap<u64, View>,
 }
 
 impl Witness {
@@ -68,6 +74,7 @@ impl Witness {
             acknowledgements: 0,
             hashes: BTreeMap::new(),
             newest_term: 0,
+            views: BTreeMap::new(),
         };
         Arc::new(Self { time, marks: Arc::clone(marks), story: Arc::clone(story), seen: Mutex::new(seen) })
     }
@@ -171,7 +178,8 @@ impl Witness {
         self.see(&Sight::OnDisk { of: by, what: format!("the entry {:?}", entry_id(matched)), is_there });
     }
 
-    pub fn snapshot_installed(&self, by: NodeId, term: u64, through: u64) {
+    pub fn snapshot_installed(&self, by: NodeId, term: u64, through: u64, shown: Option<u64>) {
+        self.see(&Sight::Shown { of: by, applied: through, shown });
         self.see(&Sight::Matched { by, term, through });
     }
 
@@ -184,17 +192,37 @@ impl Witness {
             Some(Ok(contents)) => contents,
             Some(Err(why)) => return self.unreadable(by, why),
         };
-        let left = contents.vote.map(|vote| (vote.leader_id.term, vote.leader_id.voted_for));
-        let is_there = left.is_some_and(|(left_term, left_to)| left_term > term || (left_term, left_to) == (term, to));
+        let granted = SeenVote { term, to, leads: false };
+        let is_there = contents.vote.is_some_and(|left| granted.may_become(&seen_vote(left)));
         self.see(&Sight::OnDisk { of: by, what: format!("its vote for {to} in term {term}"), is_there });
+    }
+
+    /// What a process finds where it starts, before it does anything.
+    pub async fn starts(&self, disk: &SimulatedDisk) {
+        let disk = disk.imagine_crash(Survival::Everything);
+        // What cannot be read is said by the process that tries.
+        let Ok(Some((of, contents))) = owned_contents(&disk).await else { return };
+        self.see(&Sight::Starts { of, vote: contents.vote.map(seen_vote) });
     }
 
     pub fn status(&self, of: NodeId, life: u64, status: Status) {
         self.see(&Sight::Status { of, life, status });
     }
 
-    pub fn applied(&self, of: NodeId, state: &State) {
+    /// The state of an entry, if somebody was seen in it of late.
+    pub fn view_at(&self, index: u64) -> Option<View> {
+        self.seen().views.get(&index).cloned()
+    }
+
+    pub fn applied(&self, of: NodeId, state: &View) {
         let at = state.at();
+        {
+            let mut seen = self.seen();
+            seen.views.insert(at.index, View::clone(state));
+            if seen.views.len() > VIEWS_MAX {
+                seen.views.pop_first();
+            }
+        }
         if at.index == 0 {
             return;
         }
@@ -216,7 +244,7 @@ impl Witness {
             time_us: at.time.0,
             true_time_us: self.time.now_us(),
             hash,
-            state: is_rules_turn.then_some(state),
+            state: is_rules_turn.then_some(&**state),
         });
     }
 
@@ -243,15 +271,23 @@ impl Witness {
 
 /// The log on a disk that no node uses; none if it is no member's.
 pub async fn contents(disk: &SimulatedDisk) -> Result<Option<LogContents>, String> {
+    Ok(owned_contents(disk).await?.map(|(_, contents)| contents))
+}
+
+async fn owned_contents(disk: &SimulatedDisk) -> Result<Option<(NodeId, LogContents)>, String> {
     let directory = DataDirectory::open_used(disk, Path::new(MOUNT)).await.map_err(|error| error.to_string())?;
     let Some(me) = directory.identity().membership else { return Ok(None) };
     let read = wal::read(disk, &directory.log_directory(), me.log_owner()).await;
-    read.map(Some).map_err(|error| error.to_string())
+    read.map(|contents| Some((me.node_id, contents))).map_err(|error| error.to_string())
 }
 
 #[must_use]
 pub fn entry_id(id: LogId) -> EntryId {
     EntryId { term: id.leader_id.term, index: id.index }
+}
+
+fn seen_vote(vote: Vote) -> SeenVote {
+    SeenVote { term: vote.leader_id.term, to: vote.leader_id.voted_for, leads: vote.committed }
 }
 
 fn seen_entry(entry: &Entry) -> SeenEntry {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use carrel_node::projection::Projection;
 use carrel_node::raft::disk::simulated::{SimulatedDisk, Survival};
 use carrel_node::raft::identity::IdentityError;
 use carrel_node::raft::membership::{ClusterStatus, Role};
@@ -16,16 +17,19 @@ use carrel_node::raft::snapshots::OpenSnapshotsError;
 use carrel_node::raft::types::{NodeId, Types};
 use carrel_node::raft::wal::{LogOptions, OpenLogError};
 use openraft::type_config::TypeConfigExt;
+use prometheus::Registry;
 
 use crate::dice::Dice;
 use crate::draw::{Draw, SLOTS};
-use crate::invariants::Status;
+use crate::invariants::{SeenVote, Sight, Status};
 use crate::machine::{Clock, Machine, Temper, TrueTime, disk};
 use crate::marks::{Mark, Marks};
 use crate::network::{Network, Slot, Wire};
-use crate::process::{Process, Processes};
+use crate::postgres::Server;
+use crate::process::Process;
+use crate::runtime::Processes;
 use crate::story::Story;
-use crate::witness::{MOUNT, Witness, contents};
+use crate::witness::{MOUNT, Witness};
 
 pub type Rt = Types<Processes>;
 pub type Member = Node<Machine, Wire>;
@@ -35,6 +39,9 @@ const RESTART_MS: std::ops::Range<u64> = 20..800;
 
 /// How often nodes are looked at from outside.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Longer than any run: nothing leaves the cluster for the record.
+const HISTORY_DAYS: u32 = 3_650;
 
 /// Whoever asks a node to end kills it after so long.
 const STOP_LIMIT: Duration = Duration::from_secs(4);
@@ -46,6 +53,8 @@ pub struct World {
     pub story: Arc<Story>,
     pub witness: Arc<Witness>,
     pub network: Arc<Network>,
+    /// Where the relational record is kept, if one is.
+    pub postgres: Arc<Server>,
     machines: Vec<Mutex<Room>>,
     dice: Mutex<Dice>,
     /// Members whose volume is gone for good.
@@ -73,6 +82,7 @@ struct Running {
     process: Arc<Process>,
     /// None while it opens its volume.
     node: Option<Member>,
+    projection: Option<Projection>,
     life: u64,
 }
 
@@ -90,6 +100,7 @@ impl World {
         let mut dice = Dice::of(draw.seed);
         let witness = Witness::new(time, &marks, &story);
         let network = Network::new(&draw, dice.fork(1), &marks, &story, &witness);
+        let postgres = Server::new(dice.fork(2), draw.commit_breaks_permille, &marks, &story, &witness);
         let machines = (0..SLOTS)
             .map(|slot| {
                 let temper = Arc::new(Temper::new(draw.sync_us, dice.fork(u64::from(slot))));
@@ -117,6 +128,7 @@ impl World {
             story,
             witness,
             network,
+            postgres,
             machines,
             dice: Mutex::new(dice),
             lost: Mutex::default(),
@@ -185,7 +197,8 @@ impl World {
                 clock: Arc::clone(&room.clock),
                 time: self.time,
             };
-            room.running = Some(Running { process: Arc::clone(&process), node: None, life: room.life });
+            room.running =
+                Some(Running { process: Arc::clone(&process), node: None, projection: None, life: room.life });
             (machine, room.life)
         };
         self.story.tell(format_args!("machine {slot} starts"));
@@ -200,6 +213,7 @@ impl World {
                 becoming.witness.lies_on(me.node_id, disk.clone());
                 becoming.network.wire(slot, me)
             };
+            world.witness.starts(&machine.disk).await;
             match Node::open(machine, opening, make_peers).await {
                 Ok(node) => world.runs(slot, life, &owner, node),
                 Err(error) => world.does_not_open(slot, life, &error),
@@ -212,8 +226,14 @@ impl World {
             let mut room = self.room(slot);
             let Some(running) = room.running.as_mut().filter(|running| running.life == life) else { return };
             running.node = Some(node.clone());
+            if self.draw.has_record {
+                let kept = Projection::of(node.clone(), self.postgres.from(slot), HISTORY_DAYS, &Registry::new());
+                let (projection, work) = kept.expect("nobody else registers metrics there");
+                running.projection = Some(projection);
+                process.spawn(work);
+            }
         }
-        self.network.plug(slot, Arc::clone(process), node.inbound());
+        self.network.plug(slot, Arc::clone(process), &node);
         // What was damaged of it, it can do without.
         self.find_again(slot);
         if node.identity().member_of.is_some() {
@@ -361,6 +381,10 @@ impl World {
         Some((Arc::clone(&running.process), running.node.clone()?))
     }
 
+    pub fn projection(&self, slot: Slot) -> Option<Projection> {
+        self.room(slot).running.as_ref()?.projection.clone()
+    }
+
     pub fn process(&self, slot: Slot) -> Option<Arc<Process>> {
         self.room(slot).running.as_ref().map(|running| Arc::clone(&running.process))
     }
@@ -424,7 +448,8 @@ impl World {
             let life = self.room(slot).life;
             let figures = node.figures();
             let Some(id) = figures.node_id else { continue };
-            let vote = node.local_status().vote.map(|vote| (vote.term, vote.node_id));
+            let known = node.local_status();
+            let vote = known.vote.map(|vote| SeenVote { term: vote.term, to: vote.node_id, leads: vote.committed });
             // What a node says before it has begun is nothing.
             if figures.term == 0 {
                 continue;
@@ -445,6 +470,11 @@ impl World {
                 self.marks.hit(Mark::LogPurged);
             }
             self.witness.status(id, life, status);
+            if known.leader == Some(id) {
+                self.witness.see(&Sight::Voters { of: id, term: known.term, sets: &known.voter_sets });
+            }
+            self.witness.see(&Sight::Shown { of: id, applied: status.applied, shown: node.replica().changes().get() });
+            self.witness.see(&Sight::Volume { of: id, incarnation: node.identity().incarnation.as_u128() });
         }
     }
 
@@ -500,48 +530,6 @@ fn is_io(error: &OpenError) -> bool {
         }
         _ => false,
     }
-}
-
-/// Damages one byte of what lies on a disk; tells what of it, or that it could not be told from a torn tail.
-pub async fn damage(disk: &SimulatedDisk, dice: &mut Dice) -> Option<Damage> {
-    let before = contents(disk).await.ok().flatten()?;
-    let files: Vec<PathBuf> = disk
-        .files()
-        .into_iter()
-        .filter(|path| path.extension().is_some_and(|extension| extension == "snapshot"))
-        .collect();
-    let path = dice.pick(&files)?.clone();
-    let original = disk.contents(&path)?;
-    let used = original.iter().rposition(|byte| *byte != 0)? + 1;
-    let mut bytes = original.clone();
-    let place = dice.below(used as u64) as usize;
-    bytes[place] ^= 1 << dice.below(8);
-    disk.replace(&path, bytes);
-    let what = format!("byte {place} of {}", path.display());
-    match contents(disk).await {
-        Err(why) => Some(Damage::Found(format!("{what}: {why}"))),
-        Ok(None) => Some(Damage::Wrong(format!("{what}: the volume says that it is nobody's"))),
-        Ok(Some(after)) => {
-            let is_of_before = after.entries.iter().all(|entry| before.entries.contains(entry));
-            if !is_of_before {
-                return Some(Damage::Wrong(format!("{what}: there are entries that were not there before")));
-            }
-            if after.entries.len() < before.entries.len() || after.vote != before.vote {
-                disk.replace(&path, original);
-                return Some(Damage::LikeATear(what));
-            }
-            Some(Damage::Harmless(what))
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Damage {
-    Found(String),
-    /// The log is whole; a snapshot may not be.
-    Harmless(String),
-    LikeATear(String),
-    Wrong(String),
 }
 
 impl std::fmt::Debug for World {

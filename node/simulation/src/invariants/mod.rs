@@ -11,9 +11,12 @@ mod committed_on_quorum;
 mod acknowledged_on_disk;
 mod monotonic_term;
 mod monotonic_vote;
+mod votes_are_remembered;
+mod one_id_one_volume;
 mod monotonic_commit;
 mod monotonic_applied;
 mod state_ordering;
+mod applied_is_shown;
 mod state_machine_safety;
 mod time_goes_on;
 mod time_is_not_ahead;
@@ -40,11 +43,29 @@ pub struct SeenEntry {
     pub voters: Option<Vec<BTreeSet<NodeId>>>,
 }
 
+/// For whom a node has voted last, or whom it follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeenVote {
+    pub term: u64,
+    pub to: NodeId,
+    /// A majority has voted so: whoever had voted for another in this term follows, too.
+    pub leads: bool,
+}
+
+impl SeenVote {
+    /// Whether a node that has voted like this may hold `later` afterwards.
+    #[must_use]
+    pub fn may_become(&self, later: &Self) -> bool {
+        let is_same = (later.term, later.to) == (self.term, self.to);
+        later.term > self.term || is_same || (later.term == self.term && later.leads && !self.leads)
+    }
+}
+
 /// What a node says of itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     pub term: u64,
-    pub voted_for: Option<(u64, NodeId)>,
+    pub voted_for: Option<SeenVote>,
     pub last: u64,
     pub committed: u64,
     pub applied: u64,
@@ -86,6 +107,28 @@ pub enum Sight<'a> {
         life: u64,
         status: Status,
     },
+    /// What a process finds on its disk before it does anything.
+    Starts {
+        of: NodeId,
+        vote: Option<SeenVote>,
+    },
+    /// Who votes, as a leader counts them: also by an entry that nobody else has yet.
+    Voters {
+        of: NodeId,
+        term: u64,
+        sets: &'a [BTreeSet<NodeId>],
+    },
+    /// Which volume bears a node's id.
+    Volume {
+        of: NodeId,
+        incarnation: u128,
+    },
+    /// What a node says that it has applied, and through which entry those who read there see everything.
+    Shown {
+        of: NodeId,
+        applied: u64,
+        shown: Option<u64>,
+    },
     Applied {
         of: NodeId,
         index: u64,
@@ -118,9 +161,12 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::<acknowledged_on_disk::AcknowledgedOnDisk>::default(),
         Box::<monotonic_term::MonotonicTerm>::default(),
         Box::<monotonic_vote::MonotonicVote>::default(),
+        Box::<votes_are_remembered::VotesAreRemembered>::default(),
+        Box::<one_id_one_volume::OneIdOneVolume>::default(),
         Box::<monotonic_commit::MonotonicCommit>::default(),
         Box::<monotonic_applied::MonotonicApplied>::default(),
         Box::<state_ordering::StateOrdering>::default(),
+        Box::<applied_is_shown::AppliedIsShown>::default(),
         Box::<state_machine_safety::StateMachineSafety>::default(),
         Box::<time_goes_on::TimeGoesOn>::default(),
         Box::<time_is_not_ahead::TimeIsNotAhead>::default(),

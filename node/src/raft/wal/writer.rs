@@ -176,6 +176,13 @@ impl<P: Platform> Writer<P> {
                     }
                 }
             };
+            if planted::has(Bug::CommittedBeyondLog) {
+                self.begin_batch();
+                self.put_committed();
+                if !self.batch.is_empty() {
+                    self.write_batch().await?;
+                }
+            }
             self.begin_batch();
             let mut waiting = Waiting::default();
             self.put(first, &mut waiting);
@@ -281,7 +288,7 @@ impl<P: Platform> Writer<P> {
         let committed = self.memory.lock().committed;
         if let Some(committed) = committed
             && self.written.committed != Some(committed)
-            && committed.index < self.written.next_index
+            && (committed.index < self.written.next_index || planted::has(Bug::CommittedBeyondLog))
         {
             self.batch.bytes.push(RECORD_COMMITTED);
             put_log_id(&mut self.batch.bytes, &committed);
