@@ -450,6 +450,7 @@ impl World {
             let Some(id) = figures.node_id else { continue };
             let known = node.local_status();
             let vote = known.vote.map(|vote| SeenVote { term: vote.term, to: vote.node_id, leads: vote.committed });
+            self.witness.see(&Sight::Volume { of: id, incarnation: node.identity().incarnation.as_u128() });
             // What a node says before it has begun is nothing.
             if figures.term == 0 {
                 continue;
@@ -474,7 +475,6 @@ impl World {
                 self.witness.see(&Sight::Voters { of: id, term: known.term, sets: &known.voter_sets });
             }
             self.witness.see(&Sight::Shown { of: id, applied: status.applied, shown: node.replica().changes().get() });
-            self.witness.see(&Sight::Volume { of: id, incarnation: node.identity().incarnation.as_u128() });
         }
     }
 
