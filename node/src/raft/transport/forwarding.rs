@@ -1,5 +1,5 @@
-//! Proposals to a peer, all on one stream: each message takes with it what has come while the one before was written, and
-//! answers come as things are decided. A call for each would cost both ends more than what it carries.
+//! Proposals to a peer, all on one stream: each message takes with it what has come while the one before was written,
+//! and answers come as things are decided. A call for each would cost both ends more than what it carries.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
