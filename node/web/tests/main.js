@@ -25,6 +25,11 @@ after(async () => {
   await library?.close();
 });
 
+/** Until nothing is on its way any more: of several things that are, each goes by itself. */
+async function settled(page) {
+  await until("a page that waits for nothing", async () => (await page.locator("main .waiting").count()) === 0);
+}
+
 /** Somebody new, logged in, in front of the hall's map. */
 async function newcomer(name, screen, options) {
   const one = await visitor(browser, library, screen, options);
@@ -97,7 +102,7 @@ test("no language is wider than a telephone, and each says what the record says"
     for (const path of ["seats/main/hall", "day", "account", "cluster", "staff/today", "staff/people", "staff/reports", "staff/audit"]) {
       await one.open(`/${path}`);
       await one.page.locator("main :is(h1, h2):visible").first().waitFor();
-      await one.page.locator("main .waiting").waitFor({ state: "detached" });
+      await settled(one.page);
       assert.equal(await excess(one.page), 0, `${path} in ${language}`);
     }
     await one.page.getByText(gaveRole, { exact: true }).first().waitFor();
@@ -561,7 +566,7 @@ for (const [index, screen] of Object.keys(SCREENS).entries()) {
         for (const path of others) {
           await one.open(`/${path}`);
           await one.page.locator("main :is(h1, h2):visible").first().waitFor();
-          await one.page.locator("main .waiting").waitFor({ state: "detached" });
+          await settled(one.page);
           assert.deepEqual(await violations(one.page), [], `${path}, ${colorScheme}`);
           assert.equal(await excess(one.page), 0, `${path} is no wider than the screen`);
         }
