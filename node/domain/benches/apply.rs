@@ -16,14 +16,18 @@ use std::time::{Duration, Instant};
 
 use carrel_domain::account::PasswordHash;
 use carrel_domain::calendar::Day;
-use carrel_domain::catalog::{AreaDraft, BranchDraft, Draft, Hours, Policy, PolicyDraft, SeatDraft, Span};
-use carrel_domain::id::{ClaimId, RequestId, TokenDigest, UserId};
+use carrel_domain::catalog::{Draft, SeatDraft};
+use carrel_domain::id::{ClaimId, RequestId, UserId};
 use carrel_domain::reply::Reply;
 use carrel_domain::request::{Action, At, Caller, Request, RetryKey, SeatName, Wish};
 use carrel_domain::state::State;
-use carrel_domain::text::{Slug, Title, UserName};
+use carrel_domain::text::UserName;
 use carrel_domain::time::{DAY_US, Interval, MINUTE_US, Timestamp};
 use criterion::Criterion;
+
+use campus::{Campus, scattered, slug, title, token};
+
+mod campus;
 
 const BRANCHES: usize = 8;
 const AREAS: usize = 25;
@@ -234,25 +238,7 @@ impl Library {
     }
 }
 
-/// Ids as a client draws them: all over the place.
-fn scattered(index: u64) -> u128 {
-    let mixed = |seed: u64| {
-        let x = (index ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (x ^ (x >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9)
-    };
-    u128::from(mixed(0)) << 64 | u128::from(mixed(0x5bd1_e995))
-}
-
-fn token(user: u64) -> TokenDigest {
-    TokenDigest(scattered(user).to_be_bytes())
-}
-
 fn draft() -> Draft {
-    let slug = |text: String| Slug::new(&text).expect("a slug");
-    let title = |text: &str| Title::new(text).expect("a title");
-    let day = || vec![Span { open_minute: 0, close_minute: 1440 }];
-    let hours =
-        Hours { week: [day(), day(), day(), day(), day(), day(), day()], periods: Vec::new(), exceptions: Vec::new() };
     let seat = |area: usize, seat: usize| SeatDraft {
         id: slug(format!("s-{area}-{seat}")),
         label: title("Seat"),
@@ -261,39 +247,6 @@ fn draft() -> Draft {
         x_cm: seat as i32 * 80,
         y_cm: area as i32 * 500,
     };
-    let area = |area: usize| AreaDraft {
-        id: slug(format!("area-{area}")),
-        title: title("Area"),
-        policy: None,
-        hours: None,
-        seats: (0..SEATS).map(|number| seat(area, number)).collect(),
-    };
-    let branch = |branch: usize| BranchDraft {
-        id: slug(format!("branch-{branch}")),
-        title: title("Branch"),
-        time_zone: title("Etc/UTC"),
-        policy: slug("day".to_owned()),
-        hours: hours.clone(),
-        meals: Vec::new(),
-        areas: (0..AREAS).map(area).collect(),
-    };
-    let rules = Policy {
-        grid_minutes: 60,
-        min_minutes: 60,
-        max_minutes: 240,
-        window_days: 14,
-        grace_minutes: 15,
-        lead_minutes: 15,
-        offer_minutes: 10,
-        max_reservations: 20,
-        max_minutes_per_day: 1440,
-        strikes_to_suspend: 3,
-        strike_days: 30,
-        suspension_days: 7,
-        ..Policy::default()
-    };
-    Draft {
-        policies: vec![PolicyDraft { id: slug("day".to_owned()), rules }],
-        branches: (0..BRANCHES).map(branch).collect(),
-    }
+    let campus = Campus { branches: BRANCHES, areas: AREAS, max_reservations: 20 };
+    campus.draft(|area| (0..SEATS).map(|number| seat(area, number)).collect())
 }

@@ -20,15 +20,19 @@ use std::time::Instant;
 
 use carrel_domain::account::PasswordHash;
 use carrel_domain::calendar::Day;
-use carrel_domain::catalog::{AreaDraft, BranchDraft, Draft, Hours, Policy, PolicyDraft, SeatDraft, Span};
+use carrel_domain::catalog::{Draft, SeatDraft};
 use carrel_domain::format::{SnapshotReader, snapshot};
-use carrel_domain::id::{ClaimId, RequestId, TokenDigest, UserId};
+use carrel_domain::id::{ClaimId, RequestId, UserId};
 use carrel_domain::query::SeatSearch;
 use carrel_domain::reply::Reply;
 use carrel_domain::request::{Action, At, Caller, Request, RetryKey, SeatName, Wish};
 use carrel_domain::state::State;
-use carrel_domain::text::{Slug, Title, UserName};
+use carrel_domain::text::UserName;
 use carrel_domain::time::{DAY_US, Date, Interval, MINUTE_US, Timestamp};
+
+use campus::{Campus, scattered, slug, title, token};
+
+mod campus;
 
 /// As the node has it.
 #[global_allocator]
@@ -271,31 +275,7 @@ fn seat_name(seat: u64, seats: u64) -> SeatName {
     SeatName { branch: slug(format!("branch-{branch}")), seat: slug(format!("s-{seat}")) }
 }
 
-/// Ids as a client draws them: all over the place.
-fn scattered(index: u64) -> u128 {
-    let mixed = |seed: u64| {
-        let x = (index ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (x ^ (x >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9)
-    };
-    u128::from(mixed(0)) << 64 | u128::from(mixed(0x5bd1_e995))
-}
-
-fn token(user: u64) -> TokenDigest {
-    TokenDigest(scattered(user).to_be_bytes())
-}
-
-fn slug(text: String) -> Slug {
-    Slug::new(&text).expect("a slug")
-}
-
-fn title(text: &str) -> Title {
-    Title::new(text).expect("a title")
-}
-
 fn draft(seats: u64) -> Draft {
-    let day = || vec![Span { open_minute: 0, close_minute: 1440 }];
-    let hours =
-        Hours { week: [day(), day(), day(), day(), day(), day(), day()], periods: Vec::new(), exceptions: Vec::new() };
     let branches = seats.div_ceil(SEATS_PER_BRANCH);
     let per_branch = seats / branches;
     let seat = |seat: u64| SeatDraft {
@@ -306,39 +286,6 @@ fn draft(seats: u64) -> Draft {
         x_cm: 0,
         y_cm: 0,
     };
-    let area = |area: u64| AreaDraft {
-        id: slug(format!("area-{area}")),
-        title: title("Area"),
-        policy: None,
-        hours: None,
-        seats: (0..per_branch).filter(|number| number % AREAS == area).map(seat).collect(),
-    };
-    let branch = |branch: u64| BranchDraft {
-        id: slug(format!("branch-{branch}")),
-        title: title("Branch"),
-        time_zone: title("Etc/UTC"),
-        policy: slug("day".to_owned()),
-        hours: hours.clone(),
-        meals: Vec::new(),
-        areas: (0..AREAS).map(area).collect(),
-    };
-    let rules = Policy {
-        grid_minutes: 60,
-        min_minutes: 60,
-        max_minutes: 240,
-        window_days: 14,
-        grace_minutes: 15,
-        lead_minutes: 15,
-        offer_minutes: 10,
-        max_reservations: 100,
-        max_minutes_per_day: 1440,
-        strikes_to_suspend: 3,
-        strike_days: 30,
-        suspension_days: 7,
-        ..Policy::default()
-    };
-    Draft {
-        policies: vec![PolicyDraft { id: slug("day".to_owned()), rules }],
-        branches: (0..branches).map(branch).collect(),
-    }
+    let campus = Campus { branches: branches as usize, areas: AREAS as usize, max_reservations: 100 };
+    campus.draft(|area| (0..per_branch).filter(|number| number % AREAS == area as u64).map(seat).collect())
 }

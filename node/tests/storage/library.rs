@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use carrel_domain::account::PasswordHash;
 use carrel_domain::calendar::Day;
-use carrel_domain::catalog::{AreaDraft, BranchDraft, Draft, Hours, Policy, PolicyDraft, SeatDraft, Span};
-use carrel_domain::id::{ClaimId, RequestId, TokenDigest};
+use carrel_domain::catalog::{Draft, SeatDraft};
+use carrel_domain::id::{ClaimId, RequestId};
 use carrel_domain::reply::Reply;
 use carrel_domain::request::{Action, Caller, Request, RetryKey, SeatName, Wish};
-use carrel_domain::text::{Slug, Title, UserName};
+use carrel_domain::text::UserName;
 use carrel_domain::time::{DAY_US, Date, Interval, MINUTE_US, Timestamp};
 use carrel_node::live::LiveReplica;
 use carrel_node::replica::WriteError;
 use futures_util::{StreamExt, stream};
+
+use crate::campus::{Campus, scattered, slug, title, token};
 
 const AREAS: usize = 5;
 const SEATS_PER_AREA: usize = 200;
@@ -133,28 +135,7 @@ impl Library {
     }
 }
 
-/// Ids as a client draws them: all over the place.
-fn scattered(index: u64) -> u128 {
-    let mixed = |seed: u64| {
-        let x = (index ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (x ^ (x >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9)
-    };
-    u128::from(mixed(0)) << 64 | u128::from(mixed(0x5bd1_e995))
-}
-
-fn token(user: u64) -> TokenDigest {
-    TokenDigest(scattered(user).to_be_bytes())
-}
-
-fn slug(text: String) -> Slug {
-    Slug::new(&text).expect("a slug")
-}
-
 fn draft(branches: usize) -> Draft {
-    let title = |text: &str| Title::new(text).expect("a title");
-    let day = || vec![Span { open_minute: 0, close_minute: 1440 }];
-    let hours =
-        Hours { week: [day(), day(), day(), day(), day(), day(), day()], periods: Vec::new(), exceptions: Vec::new() };
     let seat = |area: usize, seat: usize| SeatDraft {
         id: slug(format!("s-{area}-{seat}")),
         label: title("Seat"),
@@ -163,39 +144,6 @@ fn draft(branches: usize) -> Draft {
         x_cm: 0,
         y_cm: 0,
     };
-    let area = |area: usize| AreaDraft {
-        id: slug(format!("area-{area}")),
-        title: title("Area"),
-        policy: None,
-        hours: None,
-        seats: (0..SEATS_PER_AREA).map(|number| seat(area, number)).collect(),
-    };
-    let branch = |branch: usize| BranchDraft {
-        id: slug(format!("branch-{branch}")),
-        title: title("Branch"),
-        time_zone: title("Etc/UTC"),
-        policy: slug("day".to_owned()),
-        hours: hours.clone(),
-        meals: Vec::new(),
-        areas: (0..AREAS).map(area).collect(),
-    };
-    let rules = Policy {
-        grid_minutes: 60,
-        min_minutes: 60,
-        max_minutes: 240,
-        window_days: 14,
-        grace_minutes: 15,
-        lead_minutes: 15,
-        offer_minutes: 10,
-        max_reservations: 100,
-        max_minutes_per_day: 1440,
-        strikes_to_suspend: 3,
-        strike_days: 30,
-        suspension_days: 7,
-        ..Policy::default()
-    };
-    Draft {
-        policies: vec![PolicyDraft { id: slug("day".to_owned()), rules }],
-        branches: (0..branches).map(branch).collect(),
-    }
+    let campus = Campus { branches, areas: AREAS, max_reservations: 100 };
+    campus.draft(|area| (0..SEATS_PER_AREA).map(|number| seat(area, number)).collect())
 }

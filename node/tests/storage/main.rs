@@ -8,6 +8,8 @@ mod drills;
 mod full_disks;
 mod golden;
 mod identity;
+#[path = "../../domain/benches/campus/mod.rs"]
+mod campus;
 mod library;
 mod log;
 mod orders;
